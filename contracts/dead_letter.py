@@ -346,7 +346,7 @@ class DeadLetter(BaseModel):
     first_failed: str = ""
     died: str
     origin_queue: str
-    origin_key: str
+    origin_key: str = ""
     event_id: str = ""
     event_type: str = ""
     owed: str = ""

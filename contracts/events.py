@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
@@ -504,7 +505,8 @@ class SystemEvent(Envelope):
 Event = WorkflowEvent | FormEvent | PasswordResetEvent | SystemEvent
 
 EVENT: Final[TypeAdapter[Event]] = TypeAdapter(
-    Annotated[WorkflowEvent | FormEvent | PasswordResetEvent | SystemEvent, Field(discriminator="type")]
+    Annotated[WorkflowEvent | FormEvent | PasswordResetEvent | SystemEvent, Field(discriminator="type")],
+    config=ConfigDict(hide_input_in_errors=True),  # the union's own faults would show the whole event
 )
 """Validates a whole structured-mode event."""
 
@@ -520,6 +522,12 @@ FAMILIES: Final[Mapping[str, type[Event]]] = {
 def family_of(event: Event) -> str:
     """The family's name: workflow, form, password-reset or system."""
     return next(name for name, model in FAMILIES.items() if isinstance(event, model))
+
+
+def expiry_of(event: Event) -> datetime | None:
+    """When its mail becomes useless: the envelope's `expirytime` or the reset link's `expires`, the earlier."""
+    link_expires = event.data.reset.expires if isinstance(event, PasswordResetEvent) else None
+    return min((moment for moment in (event.expirytime, link_expires) if moment), default=None)
 
 
 def type_of(model: type[Event]) -> str:

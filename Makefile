@@ -1,0 +1,51 @@
+# Two commands do it all: `make demo` and `make test`. Both set up what they need; nothing but python3 is taken
+# as given. RABBITMQ_HOME=<folder> uses another RabbitMQ server than the distribution's package.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+UV = $(or $(wildcard $(BIN)/uv),$(shell command -v uv),$(error uv is missing: $(BIN)/pip install uv))
+COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --quiet
+
+.NOTPARALLEL:
+.PHONY: help setup venv demo up test lint format schemas lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## the virtual environment from the lock file, and RabbitMQ from the distribution's packages
+	@sh deploy/local/bootstrap.sh
+
+venv:
+	@sh deploy/local/bootstrap.sh venv
+
+demo: setup ## the main job: events in, mails and dead letters out, compared with what has to come
+	@$(PYTHON) -m deploy.local.demo
+
+up: setup ## the same, and it all stays until Ctrl-C
+	@$(PYTHON) -m deploy.local.demo --stay
+
+test: setup lint ## format, lint, types and all tests, against a real private RabbitMQ
+	$(PYTHON) -m pytest
+
+lint: venv ## format check, lint and types only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: venv ## format, and mend what can be mended by machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: venv ## JSON Schemas from the models
+	$(PYTHON) -m contracts.json_schemas
+
+lock: venv ## the lock files, anew from pyproject.toml (needs uv)
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --group dev --output-file requirements-dev.lock
+
+clean: ## remove what demo and checks leave behind; .venv stays
+	rm -rf var .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

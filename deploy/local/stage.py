@@ -1,0 +1,136 @@
+"""What the demo runs: a private RabbitMQ, an SMTP inbox and two workers, each a process of its own."""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from contracts.signals import Action, LogField
+from contracts.topology import DEFAULT_PREFIX
+from deploy.local.child import Child
+from deploy.local.rabbitmq import PrivateRabbitMQ
+from deploy.local.scenario import OAUTH2_PREFIX, ROOT
+
+WORKER_PROGRAM = Path(sys.executable).with_name("notify-worker")
+_READY_SECONDS = 60
+_INBOX_READY = re.compile(r"ready at 127\.0\.0\.1:(\d+)")
+_SETTINGS = ("emailsmtp", "notify_")
+# Everything OAuth2 needs but an encrypted connection, as somebody leaves it who forgot EmailSmtpUseSSL.
+_OAUTH2_WITHOUT_TLS = {
+    "EmailSmtpUseOAuth2": "true",
+    "EmailSmtpOAuth2AzureTenantId": "00000000-0000-0000-0000-000000000000",
+    "EmailSmtpOAuth2ClientId": "11111111-1111-1111-1111-111111111111",
+    "EmailSmtpOAuth2ClientSecret": "not-a-real-secret",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The running parts: where the broker is, where mails arrive, and a worker for each prefix."""
+
+    broker_url: str
+    inbox: Path
+    workers: dict[str, Child]
+
+    def require_workers(self) -> None:
+        """Raise ChildError when a worker has ended."""
+        for worker in self.workers.values():
+            worker.require_running()
+
+    def stop_workers(self) -> dict[str, int]:
+        """Let the workers finish what they have begun; the exit code of each, by prefix."""
+        return {prefix: worker.stop() for prefix, worker in self.workers.items()}
+
+
+@contextmanager
+def stage(folder: Path, console: Console) -> Iterator[Stage]:
+    """Everything started and ready; ended, whatever happens, on leaving.
+
+    Raises RabbitMQMissingError, and ChildError where a part does not become ready.
+    """
+    with ExitStack() as running:
+        with step(console, "A private RabbitMQ"):
+            broker = running.enter_context(PrivateRabbitMQ(folder / "broker"))
+        with step(console, "An SMTP inbox"):
+            inbox = running.enter_context(_start_inbox(folder))
+            port = _inbox_port(inbox)
+        workers = {}
+        for prefix, more in ((DEFAULT_PREFIX, {}), (OAUTH2_PREFIX, _OAUTH2_WITHOUT_TLS)):
+            with step(console, f"A worker for {prefix}"):
+                environment = _worker_environment(broker.url, port) | {"NOTIFY_PREFIX": prefix} | more
+                workers[prefix] = running.enter_context(_start_worker(folder, prefix, environment))
+        yield Stage(broker.url, _inbox_folder(folder), workers)
+
+
+@contextmanager
+def step(console: Console, what: str) -> Iterator[None]:
+    """Say what is going on, and how long it took."""
+    began = time.monotonic()
+    with console.status(f"{what} …"):
+        yield
+    console.print(f"[green]✓[/] {what} [dim]({time.monotonic() - began:.1f} s)[/]", highlight=False)
+
+
+def _start_inbox(folder: Path) -> Child:
+    command = [
+        sys.executable,
+        "-m",
+        "deploy.local.inbox",
+        "--port",
+        "0",
+        "--folder",
+        str(_inbox_folder(folder)),
+    ]
+    return Child("The SMTP inbox", command, log=folder / "inbox.log", env=os.environ, cwd=ROOT)
+
+
+def _inbox_folder(folder: Path) -> Path:
+    return folder / "inbox"
+
+
+def _inbox_port(inbox: Child) -> int:
+    def announced() -> re.Match[str] | None:
+        return _INBOX_READY.search(inbox.output)
+
+    inbox.wait_until(lambda: announced() is not None, _READY_SECONDS)
+    found = announced()
+    return int(found[1]) if found else 0
+
+
+def _start_worker(folder: Path, prefix: str, environment: dict[str, str]) -> Child:
+    log = folder / f"worker-{prefix}.log"
+    worker = Child(f"The worker for {prefix}", [str(WORKER_PROGRAM), "run"], log=log, env=environment, cwd=ROOT)
+    try:
+        worker.wait_until(lambda: _says_ready(worker.output), _READY_SECONDS)
+    except BaseException:
+        worker.kill()
+        raise
+    return worker
+
+
+def _worker_environment(broker_url: str, smtp_port: int) -> dict[str, str]:
+    """The settings of this demo and no others."""
+    others = {name: value for name, value in os.environ.items() if not name.lower().startswith(_SETTINGS)}
+    return others | {
+        "NOTIFY_BROKER_URL": broker_url,
+        "EmailSMTPHost": "127.0.0.1",
+        "EmailSmtpPort": str(smtp_port),
+    }
+
+
+def _says_ready(output: str) -> bool:
+    return any(_action(line) == Action.READY for line in output.splitlines())
+
+
+def _action(line: str) -> object:
+    try:
+        return json.loads(line)[LogField.ACTION]
+    except (ValueError, KeyError, TypeError):  # not a line of the worker's log, or only half of one yet
+        return None

@@ -1,0 +1,324 @@
+"""The pool: who gets which session when."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from worker.smtp.pool import BudgetSpentError, Limits, Pool, PoolClosedError
+
+FAR = 60.0
+
+
+class FakeSession:
+    """Counts nothing itself; the tests look at it."""
+
+    def __init__(self) -> None:
+        self.usable = True
+        self.expires_at: float | None = None
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Opener:
+    """Opens sessions, and remembers them; `error` is raised instead when set."""
+
+    def __init__(self) -> None:
+        self.sessions: list[FakeSession] = []
+        self.error: Exception | None = None
+
+    async def __call__(self, _key: str) -> FakeSession:
+        await asyncio.sleep(0)
+        if self.error:
+            raise self.error
+        self.sessions.append(FakeSession())
+        return self.sessions[-1]
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pool_of(opener: Opener, clock: Clock | None = None, **limits: float) -> Pool[str, FakeSession]:
+    """A pool with `limits` for every login."""
+    return Pool(opener, lambda _key: Limits(**limits), clock or time.monotonic)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def leased(
+    pool: Pool[str, FakeSession], *, urgent: bool = False, key: str = "a"
+) -> AsyncIterator[FakeSession]:
+    async with pool.lease(key, urgent=urgent, deadline=time.monotonic() + FAR) as slot:
+        yield slot.session
+
+
+async def test_a_session_is_used_again() -> None:
+    """One after the other needs one session."""
+    opener = Opener()
+    pool = pool_of(opener)
+    for _ in range(5):
+        async with leased(pool):
+            pass
+    assert len(opener.sessions) == 1
+    assert pool.stats()["idle"] == 1
+
+
+async def test_each_login_has_sessions_of_its_own() -> None:
+    """A session of one login never sends another's mail."""
+    opener = Opener()
+    pool = pool_of(opener)
+    async with leased(pool, key="a") as first, leased(pool, key="b") as second:
+        assert first is not second
+    assert pool.stats()["logins"] == 2
+
+
+async def test_no_more_sessions_than_the_limit() -> None:
+    """Twenty mails at a time with three sessions open three."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=3)
+
+    async def send() -> None:
+        async with leased(pool):
+            await asyncio.sleep(0.001)
+
+    await asyncio.gather(*(send() for _ in range(20)))
+    assert len(opener.sessions) == 3
+
+
+async def test_urgent_mail_is_served_before_standard_mail_that_waits_longer() -> None:
+    """The urgent lane is first in line."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=1)
+    served: list[str] = []
+
+    async def send(name: str, *, urgent: bool) -> None:
+        async with leased(pool, urgent=urgent):
+            served.append(name)
+
+    async with leased(pool):
+        waiting = [asyncio.create_task(send(f"standard {n}", urgent=False)) for n in range(3)]
+        await asyncio.sleep(0)
+        waiting.append(asyncio.create_task(send("urgent", urgent=True)))
+        await asyncio.sleep(0.01)
+    await asyncio.gather(*waiting)
+    assert served == ["urgent", "standard 0", "standard 1", "standard 2"]
+
+
+async def test_a_reserved_session_is_for_urgent_mail_only() -> None:
+    """With two sessions and one reserved, standard mail uses one, urgent mail the other at once."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=2, reserved=1)
+    async with leased(pool):
+        with pytest.raises(BudgetSpentError):
+            async with pool.lease("a", urgent=False, deadline=time.monotonic() + 0.05):
+                pass
+        async with leased(pool, urgent=True):
+            assert len(opener.sessions) == 2
+
+
+async def test_a_reserve_never_takes_the_last_session() -> None:
+    """A limit of one session still sends standard mail."""
+    pool = pool_of(Opener(), sessions=1, reserved=1)
+    async with leased(pool):
+        pass
+
+
+async def test_who_waits_too_long_is_told_and_leaves_no_trace() -> None:
+    """After a wait that ended at its deadline the place in line is free again."""
+    pool = pool_of(Opener(), sessions=1)
+    async with leased(pool):
+        with pytest.raises(BudgetSpentError):
+            async with pool.lease("a", urgent=False, deadline=time.monotonic() + 0.02):
+                pass
+    async with leased(pool):
+        assert pool.stats() == {"logins": 1, "idle": 0, "busy": 1, "waiting_urgent": 0, "waiting_standard": 0}
+
+
+async def test_a_cancelled_wait_loses_no_session() -> None:
+    """Whoever is cancelled in the moment a session is handed over gives it back."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=1)
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(leased(pool))
+        waiting = asyncio.create_task(held.enter_async_context(leased(pool)))
+        await asyncio.sleep(0)
+        pool._dispatch(pool._login("a"))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    async with leased(pool):
+        assert pool.stats()["busy"] == 1
+
+
+async def test_an_error_of_opening_goes_to_the_mail_that_asked_and_frees_the_place() -> None:
+    """The next mail tries anew."""
+    opener = Opener()
+    opener.error = ConnectionRefusedError()
+    pool = pool_of(opener, sessions=1)
+    for _ in range(3):
+        with pytest.raises(ConnectionRefusedError):
+            async with leased(pool):
+                pass
+    opener.error = None
+    async with leased(pool):
+        assert len(opener.sessions) == 1
+
+
+async def test_a_failed_opening_lets_the_next_in_line_try() -> None:
+    """Nobody waits for a place that a failure has freed."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=1)
+    opener.error = ConnectionRefusedError()
+
+    async def send() -> None:
+        async with leased(pool):
+            pass
+
+    results = await asyncio.gather(*(send() for _ in range(4)), return_exceptions=True)
+    assert [type(result) for result in results] == [ConnectionRefusedError] * 4
+
+
+async def test_a_session_that_is_no_longer_usable_is_closed() -> None:
+    """A broken session goes to nobody."""
+    opener = Opener()
+    pool = pool_of(opener)
+    async with leased(pool) as session:
+        session.usable = False
+    async with leased(pool):
+        pass
+    await pool.close()
+    assert len(opener.sessions) == 2
+    assert all(session.closed for session in opener.sessions)
+
+
+async def test_a_session_that_died_while_idle_is_passed_over() -> None:
+    """The server may close what is idle: nobody is handed it."""
+    opener = Opener()
+    pool = pool_of(opener)
+    async with leased(pool):
+        pass
+    opener.sessions[0].usable = False
+    async with leased(pool) as session:
+        assert session is opener.sessions[1]
+
+
+@pytest.mark.parametrize(
+    ("limits", "passes"),
+    [
+        pytest.param({"messages_per_session": 1}, 0.0, id="it has sent its messages"),
+        pytest.param({"lifetime_seconds": 100.0}, 101.0, id="it has lived its life"),
+        pytest.param({"idle_seconds": 10.0}, 11.0, id="it has been idle too long"),
+    ],
+)
+async def test_a_worn_session_is_replaced(limits: dict[str, float], passes: float) -> None:
+    """Messages, lifetime and idle time are bounded."""
+    opener, clock = Opener(), Clock()
+    pool = pool_of(opener, clock, **limits)
+    for _ in range(2):
+        async with pool.lease("a", urgent=False, deadline=clock.now + FAR):
+            pass
+        clock.now += passes
+    assert len(opener.sessions) == 2
+
+
+async def test_no_session_outlives_its_token() -> None:
+    """A session whose token expires soon is not used again."""
+    opener, clock = Opener(), Clock()
+    pool = pool_of(opener, clock)
+    async with pool.lease("a", urgent=False, deadline=clock.now + FAR):
+        opener.sessions[0].expires_at = clock.now + 31
+    pool = pool_of(Opener(), clock)
+    session = FakeSession()
+    session.expires_at = clock.now + 31
+
+    async def opening(_key: str) -> FakeSession:
+        return session
+
+    pool = Pool(opening, lambda _key: Limits(), clock)
+    async with pool.lease("a", urgent=False, deadline=clock.now + FAR) as slot:
+        assert slot.retires_at <= clock.now + 1
+
+
+async def test_idle_sessions_are_closed_by_the_sweep() -> None:
+    """Nothing stays open because nobody asks for it."""
+    opener, clock = Opener(), Clock()
+    pool = pool_of(opener, clock, idle_seconds=10.0)
+    async with pool.lease("a", urgent=False, deadline=clock.now + FAR):
+        pass
+    clock.now += 11
+    pool.close_worn_sessions()
+    await pool.close()
+    assert opener.sessions[0].closed
+    assert pool.stats()["idle"] == 0
+
+
+async def test_the_rate_holds_in_any_minute_and_keeps_a_reserve() -> None:
+    """Thirty a minute with one reserved: 29 standard, one urgent, and then a wait until the first is a minute old."""
+    clock = Clock()
+    pool = pool_of(Opener(), clock, messages_per_minute=30, reserved=1)
+    for _ in range(29):
+        async with pool.lease("a", urgent=False, deadline=clock.now + 1):
+            clock.now += 0.1
+    with pytest.raises(BudgetSpentError):
+        async with pool.lease("a", urgent=False, deadline=clock.now + 1):
+            pass
+    async with pool.lease("a", urgent=True, deadline=clock.now + 1):
+        pass
+    with pytest.raises(BudgetSpentError):
+        async with pool.lease("a", urgent=True, deadline=clock.now + 1):
+            pass
+    clock.now = 1000.0 + 60.3
+    async with pool.lease("a", urgent=False, deadline=clock.now + 1):
+        pass
+
+
+async def test_it_shrinks_to_what_the_server_accepts_and_grows_back_carefully() -> None:
+    """A refused fourth session lowers the ceiling to three; fifty messages later it is four again."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=4)
+    async with AsyncExitStack() as three:
+        for _ in range(3):
+            await three.enter_async_context(leased(pool))
+        pool.shrink("a")
+        with pytest.raises(BudgetSpentError):
+            async with pool.lease("a", urgent=False, deadline=time.monotonic() + 0.02):
+                pass
+    for _ in range(50):
+        async with leased(pool):
+            pass
+    async with AsyncExitStack() as four:
+        for _ in range(4):
+            await four.enter_async_context(leased(pool))
+        assert pool.stats()["busy"] == 4
+
+
+async def test_draining_ends_the_waiting_and_not_the_sending() -> None:
+    """Who waits is told that the pool is closed; who sends goes on."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=1)
+
+    async def send() -> None:
+        async with leased(pool):
+            pass
+
+    async with leased(pool) as session:
+        waiting = asyncio.create_task(send())
+        await asyncio.sleep(0)
+        pool.close_to_new_mail()
+        with pytest.raises(PoolClosedError):
+            await waiting
+        with pytest.raises(PoolClosedError):
+            await send()
+        assert not session.closed
+    await pool.close()
+    assert session.closed

@@ -1,0 +1,154 @@
+"""Connections to RabbitMQ: the first one, the topology, and publishing that never hangs.
+
+Plain connections that end when they break, instead of the client's self-restoring ones: whoever uses a
+connection sees its end, drops what was stale, and opens a new one.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ConnectionNotAllowed,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
+from yarl import URL
+
+from contracts.signals import Action
+
+CONNECT_SECONDS: Final = 10.0
+PUBLISH_SECONDS: Final = 10.0
+HEARTBEAT_SECONDS: Final = 15
+FIRST_WAIT_SECONDS: Final = 0.5
+LONGEST_WAIT_SECONDS: Final = 15.0
+
+BROKER_ERRORS: Final = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateError)
+"""What the client raises when the broker is away, closes on us, or does not answer in time."""
+
+log = structlog.get_logger()
+
+
+class BrokerRefusedError(Exception):
+    """The broker is there and says no: a wrong password, virtual host or permission. Waiting does not help."""
+
+
+class BrokerUnavailableError(Exception):
+    """The broker did not confirm a publish in time."""
+
+
+async def connect(url: str, name: str) -> AbstractConnection:
+    """One plain connection, named for the management page.
+
+    Raises BrokerRefusedError where the credentials, virtual host or permissions are wrong, and one of
+    BROKER_ERRORS where the broker cannot be reached.
+    """
+    address = URL(url)
+    if "heartbeat" not in address.query:
+        address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
+    try:
+        return await aio_pika.connect(
+            address, timeout=CONNECT_SECONDS, client_properties={"connection_name": name}
+        )
+    except (ProbableAuthenticationError, AuthenticationError):
+        user = address.user or "guest"
+        raise BrokerRefusedError(
+            f"The broker at {_place(address)} refused user {user!r}: correct the user name or password in "
+            "NOTIFY_BROKER_URL."
+        ) from None
+    except (InvalidFrameError, ConnectionNotAllowed):
+        # The client expected open-ok and got the broker's close, whose text it does not keep.
+        raise BrokerRefusedError(
+            f"The broker at {_place(address)} does not open virtual host {_virtual_host(address)!r}: "
+            "it does not exist, or this user has no permission there. Correct the path of NOTIFY_BROKER_URL."
+        ) from None
+
+
+async def connect_patiently(
+    url: str,
+    name: str,
+    *,
+    refusal_is_final: bool,
+    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+) -> AbstractConnection:
+    """Like `connect`, but waits for a broker that cannot be reached, and says so. Never gives up.
+
+    Raises BrokerRefusedError only if `refusal_is_final`: at start it is a wrong setting; later, a broker that
+    is just coming up.
+    """
+    wait = FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return await connect(url, name)
+        except BrokerRefusedError as error:
+            if refusal_is_final:
+                raise
+            _say_waiting(url, str(error), wait)
+        except BROKER_ERRORS as error:
+            _say_waiting(url, type(error).__name__, wait)
+        await sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+        wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+
+
+def _say_waiting(url: str, error: str, wait: float) -> None:
+    log.warning(
+        "the broker cannot be reached; trying again",
+        action=Action.BROKER_WAIT,
+        broker=_place(URL(url)),
+        error=error,
+        next_try_seconds=round(wait, 1),
+    )
+
+
+class Publisher:
+    """Publishes with confirmation over a connection of its own; opened when first needed, and again when lost.
+
+    A connection of its own, since a memory alarm blocks connections that publish, and acks must get through.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self._opening = asyncio.Lock()
+
+    async def publish(self, exchange: str, key: str, message: aio_pika.Message) -> None:
+        """Returns when the broker has taken responsibility for `message`, persistent and routed to a queue.
+
+        Raises BrokerUnavailableError: nothing is known to have been taken; it may be published again.
+        """
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                target = await (await self._ready_channel()).get_exchange(exchange, ensure=False)
+                await target.publish(message, key, mandatory=True)
+        except BROKER_ERRORS as error:
+            raise BrokerUnavailableError(f"{exchange}: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Ends the connection, if there is one."""
+        if self._connection is not None and not self._connection.is_closed:
+            await self._connection.close()
+
+    async def _ready_channel(self) -> AbstractChannel:
+        async with self._opening:
+            if self._connection is None or self._connection.is_closed:
+                self._connection = await connect(self._url, self._name)
+                self._channel = None
+            if self._channel is None or self._channel.is_closed:
+                self._channel = await self._connection.channel(on_return_raises=True)
+            return self._channel
+
+
+def _virtual_host(address: URL) -> str:
+    return address.path.removeprefix("/") or "/"
+
+
+def _place(address: URL) -> str:
+    return f"{address.host}:{address.port or (5671 if address.scheme == 'amqps' else 5672)}"

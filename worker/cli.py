@@ -1,0 +1,141 @@
+"""The command line: arguments and printing only. Data goes to stdout, talk and logs to stderr.
+
+Exit codes: 0 done, 1 nothing matched or a check failed, 2 bad settings, usage or refused, 3 broker unreachable.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Final, Never
+
+import typer
+
+from worker import __version__, screens, service, telemetry
+from worker.broker import BrokerRefusedError, BrokerUnavailableError
+from worker.declare import TopologyDiffersError
+from worker.errors import PermanentError
+from worker.publish import checked, renewed
+from worker.publish import publish as publish_event
+from worker.settings import Settings, SettingsError, load, rows
+
+REFUSED: Final = 2
+UNREACHABLE: Final = 3
+
+app = typer.Typer(
+    name="notify-worker",
+    help="Turns a Contensis CMS's events on RabbitMQ into mail.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", metavar="FILE", help="Settings file. [default: NOTIFY_SETTINGS_FILE]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+
+
+@app.command()
+def run(settings: SettingsFile = None) -> None:
+    """Consume events and send their mail until told to stop (SIGTERM or Ctrl-C; twice to force)."""
+    known = _loaded(settings)
+    telemetry.log_to(sys.stderr)
+    exporter = telemetry.export_traces(os.environ)
+    try:
+        _complete(service.run(known))
+    except BrokerRefusedError as error:
+        _refuse(str(error))
+    except TopologyDiffersError as error:
+        _refuse(
+            "The broker has queues or exchanges that differ from what the worker needs:",
+            *error.differences,
+            "Delete them when they are empty, or set NOTIFY_PREFIX to another prefix.",
+        )
+    finally:
+        if exporter:
+            exporter.shutdown()
+
+
+@app.command("settings")
+def show_settings(settings: SettingsFile = None, *, as_json: Json = False) -> None:
+    """Show every setting: its effective value, where it came from; secrets are masked."""
+    screens.print_settings(rows(_loaded(settings)), as_json=as_json)
+
+
+@app.command()
+def publish(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help="An event as JSON.")],
+    settings: SettingsFile = None,
+    *,
+    key: Annotated[str, typer.Option(help="Routing key. [default: the event's own]")] = "",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Publish it even if it is not valid; needs --key.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Give it a new id and shift all its times so that it is of now.")
+    ] = False,
+) -> None:
+    """Publish one event, for trying out."""
+    known = _loaded(settings)
+    body = file.read()
+    try:
+        body = renewed(body) if fresh else body
+        key = key or checked(body).routing_key()
+        if not raw:
+            checked(body)
+    except PermanentError as error:
+        _refuse(str(error), "Nothing was published. To publish it all the same: --raw --key KEY")
+    try:
+        _complete(publish_event(_broker_url(known), known.worker.prefix, body, key=key))
+    except BrokerRefusedError as error:
+        _refuse(str(error))
+    except BrokerUnavailableError as error:
+        typer.echo(f"The broker did not confirm: {error}. Is NOTIFY_BROKER_URL right?", err=True)
+        raise typer.Exit(UNREACHABLE) from None
+    typer.echo(f"published with key {key}", err=True)
+
+
+@app.callback(invoke_without_command=True)
+def version(*, show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Turns a Contensis CMS's events on RabbitMQ into mail."""
+    if show:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+def _loaded(file: Path | None) -> Settings:
+    try:
+        return load(os.environ, file)
+    except SettingsError as error:
+        _refuse("The settings cannot be read:", *error.faults)
+
+
+def _broker_url(settings: Settings) -> str:
+    return settings.worker.broker_url.get_secret_value()
+
+
+def _complete(work: Coroutine[None, None, None]) -> None:
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        runner.run(work)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop  # noqa: PLC0415 - not installed on Windows
+
+    return uvloop.new_event_loop()
+
+
+def _refuse(*sentences: str) -> Never:
+    for sentence in sentences:
+        typer.echo(sentence, err=True)
+    raise typer.Exit(REFUSED)

@@ -1,0 +1,156 @@
+"""The two lanes of work, consumed over one connection; every delivery runs in a task of our own.
+
+A handler that runs in the client's callback is cancelled when the connection drops, in the middle of a mail.
+Ours go on: their acks fail, the broker delivers again, and what was sent by then is known. A connection,
+channel or consumer that ends for whatever reason is answered in one way: everything anew over a new connection.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+
+from contracts.signals import Action
+from contracts.topology import Lane, work_queue
+from worker.broker import BROKER_ERRORS
+from worker.delivery import Delivery
+
+RECONNECT_SECONDS: Final = 0.5
+CANCEL_SECONDS: Final = 5.0
+
+log = structlog.get_logger()
+
+
+class Consumers:
+    """Hands deliveries of both lanes to `process`; `prefetch` bounds how many of each lane are in work."""
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Awaitable[AbstractConnection]],
+        prefix: str,
+        prefetch: Mapping[Lane, int],
+        process: Callable[[Delivery], Awaitable[None]],
+    ) -> None:
+        self._connect = connect
+        self._prefix = prefix
+        self._prefetch = prefetch
+        self._process = process
+        self._in_work: set[asyncio.Task[None]] = set()
+        self._wanted = True
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Consumes, over one connection after the other, until cancelled."""
+        while True:
+            try:
+                await self._serve_one_connection()
+            except BROKER_ERRORS as error:
+                log.warning(
+                    "consuming broke off; connecting again",
+                    action=Action.BROKER_LOST,
+                    error=f"{type(error).__name__}: {error}",
+                )
+            await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+
+    def pause(self) -> None:
+        """Takes nothing new until `resume`; what is in work goes on."""
+        self._wanted = False
+        self._changed.set()
+
+    def resume(self) -> None:
+        """Takes deliveries again."""
+        self._wanted = True
+        self._changed.set()
+
+    async def drain(self, seconds: float) -> int:
+        """Takes nothing new and waits `seconds` for what is in work. Returns how many had to be cut off."""
+        self.pause()
+        if self._in_work:
+            await asyncio.wait(self._in_work, timeout=seconds)
+        cut_off = set(self._in_work)
+        for task in cut_off:
+            task.cancel()
+        await asyncio.gather(*cut_off, return_exceptions=True)
+        return len(cut_off)
+
+    async def _serve_one_connection(self) -> None:
+        connection = await self._connect()
+        try:
+            await self._serve(connection)
+        finally:
+            await connection.close()
+
+    async def _serve(self, connection: AbstractConnection) -> None:
+        lost = _end_of(connection)
+        lanes = [await self._opened(connection, lane, lost) for lane in Lane]
+        consuming: list[tuple[AbstractQueue, str]] = []
+        while True:
+            self._changed.clear()
+            if self._wanted and not consuming:
+                consuming = [(queue, await queue.consume(receive)) for queue, receive in lanes]
+            elif not self._wanted and consuming:
+                for queue, tag in consuming:
+                    await queue.cancel(tag, timeout=CANCEL_SECONDS)
+                consuming = []
+            await _changed_or_lost(self._changed, lost)
+
+    async def _opened(
+        self, connection: AbstractConnection, lane: Lane, lost: asyncio.Future[str]
+    ) -> tuple[AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]:
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=self._prefetch[lane])
+        await _watch(channel, lost)
+        name = work_queue(lane, self._prefix)
+
+        async def receive(message: AbstractIncomingMessage) -> None:
+            self._start(Delivery(lane, name, message))
+
+        return await channel.get_queue(name, ensure=False), receive
+
+    def _start(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._handle(delivery))
+        self._in_work.add(task)
+        task.add_done_callback(self._in_work.discard)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            await self._process(delivery)
+        except Exception as bug:  # noqa: BLE001 - a bug in settling must not keep a delivery for ever
+            log.error(
+                "settling failed; the delivery is given back", action=Action.WARN, error=type(bug).__name__
+            )
+            await delivery.give_back()
+
+
+def _end_of(connection: AbstractConnection) -> asyncio.Future[str]:
+    """Done, and saying why, when the connection, or what is consumed over it, has ended."""
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    connection.close_callbacks.add(lambda *_: _lose(lost, "the connection was closed"))
+    return lost
+
+
+async def _watch(channel: AbstractChannel, lost: asyncio.Future[str]) -> None:
+    # The broker closes a channel at its consumer time-out, and cancels a consumer whose queue is deleted.
+    channel.close_callbacks.add(lambda *_: _lose(lost, "a channel was closed"))
+    underlay = await channel.get_underlay_channel()
+    underlay.on_consumer_cancel_callbacks.add(lambda _: _lose(lost, "the broker cancelled a consumer"))
+
+
+def _lose(lost: asyncio.Future[str], why: str) -> None:
+    if not lost.done():
+        lost.set_result(why)
+
+
+async def _changed_or_lost(changed: asyncio.Event, lost: asyncio.Future[str]) -> None:
+    """Returns when `changed` is set. Raises ConnectionError as soon as everything is `lost`."""
+    waiting = asyncio.ensure_future(changed.wait())
+    try:
+        await asyncio.wait({waiting, lost}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if lost.done():
+        raise ConnectionError(lost.result())

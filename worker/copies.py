@@ -1,0 +1,179 @@
+"""The messages a settlement publishes: the original's body and headers, and what the worker adds to them.
+
+Headers of the broker's own are never carried over: an `x-death` that is kept can make a retry tier drop the
+copy as a cycle, and `CC` would multiply it. Together they stay far below 128 KiB, where RabbitMQ closes the
+connection.
+"""
+
+import json
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Self
+
+import aio_pika
+from opentelemetry.trace import Span
+from pamqp.encode import field_table
+
+from contracts.dead_letter import ABOUT, HEADER_PREFIX, DeadLetter, fingerprint, rfc3339
+from contracts.events import Event
+from worker import __version__, owed, telemetry
+from worker.delivery import Delivery
+from worker.errors import PermanentError, TransientError
+from worker.redact import Redactor
+from worker.verdict import DeadCopy, RetryCopy
+
+REMEMBERED_ATTEMPTS: Final = 8
+MAX_KEPT_HEADER_BYTES: Final = 64 * 1024
+BROKER_HEADERS: Final = (
+    "x-death",
+    "x-first-death-",
+    "x-last-death-",
+    "x-delivery-count",
+    "x-acquired-count",
+    "x-opt-",
+)
+SENDER_SELECTED: Final = ("cc", "bcc")
+CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The last attempts of an event, as the header `notify-history` keeps them: JSON of [time, code, tier]."""
+
+    entries: tuple[tuple[str, str, str], ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """What `written` wrote; empty for anything else."""
+        try:
+            entries = json.loads(text) if text else []
+            return cls(tuple((str(when), str(code), str(tier)) for when, code, tier in entries))
+        except (ValueError, TypeError):
+            return cls()
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether an attempt may have been accepted although no reply came."""
+        return any(code.endswith(UNKNOWN_MARK) for _, code, _ in self.entries)
+
+    def written(self, when: datetime, code: str, tier: str) -> str:
+        """The header's value with one more attempt."""
+        entries = (*self.entries, (rfc3339(when), code, tier))[-REMEMBERED_ATTEMPTS:]
+        return json.dumps(entries, separators=(",", ":"))
+
+
+UNKNOWN_MARK: Final = "(outcome unknown)"
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Makes the copies; `settings_rev` is the revision of the SMTP settings they were tried under."""
+
+    redact: Redactor
+    settings_rev: str
+
+    def retry(
+        self, delivery: Delivery, event: Event | None, copy: RetryCopy, span: Span, now: datetime
+    ) -> aio_pika.Message:
+        """The copy that waits in a tier and comes back."""
+        headers: dict[str, Any] = {
+            "notify-attempts": copy.attempts,
+            "notify-owed": owed.written(copy.owed),
+            "notify-origin-key": delivery.origin_key,
+            "notify-attempt-traceparent": telemetry.traceparent_of(span),
+            "notify-history": delivery.history,
+        }
+        first_failed = delivery.first_failed
+        if copy.error:
+            history = History.read(delivery.history)
+            headers["notify-history"] = history.written(now, _code(copy.error), copy.tier)
+            first_failed = first_failed or now
+        if first_failed:
+            headers["notify-first-failed"] = rfc3339(first_failed)
+        return _message(delivery, event, headers, span)
+
+    def dead(
+        self, delivery: Delivery, event: Event | None, copy: DeadCopy, span: Span, now: datetime
+    ) -> aio_pika.Message:
+        """The dead letter."""
+        about = ABOUT[copy.error.reason]
+        letter = DeadLetter(
+            dead_id=ulid(now),
+            dead_class=about.dead_class,
+            code=copy.error.reason,
+            text=about.text,
+            hint=copy.error.hint,
+            setting=",".join(copy.error.settings),
+            detail=self.redact(_detail(copy)),
+            fingerprint=fingerprint(copy.error.reason, delivery.lane),
+            settings_rev=self.settings_rev,
+            attempts=copy.attempts,
+            history=History.read(delivery.history).written(now, _code(copy.error), "dead"),
+            first_failed=rfc3339(delivery.first_failed or now),
+            died=rfc3339(now),
+            origin_queue=delivery.queue,
+            origin_key=delivery.origin_key,
+            event_id=event.id if event else "",
+            event_type=event.type if event else "",
+            owed=owed.written(copy.owed),
+            worker=f"{socket.gethostname()}/{os.getpid()}/{__version__}",
+            attempt_traceparent=telemetry.traceparent_of(span),
+        )
+        return _message(delivery, event, letter.to_headers(), span)
+
+
+def ulid(now: datetime) -> str:
+    """26 characters that sort by time: 48 bits of milliseconds, 80 random ones, in Crockford's base 32."""
+    number = int(now.timestamp() * 1000) << 80 | secrets.randbits(80)
+    return "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def _code(error: PermanentError | TransientError) -> str:
+    unknown = isinstance(error, TransientError) and error.unknown
+    return f"{error.reason} {UNKNOWN_MARK}" if unknown else str(error.reason)
+
+
+def _detail(copy: DeadCopy) -> str:
+    others = f"; other mails of this event: {', '.join(copy.others)}" if copy.others else ""
+    return f"{copy.error.detail}{others}".removeprefix("; ")
+
+
+def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], span: Span) -> aio_pika.Message:
+    original = delivery.message
+    kept = {name: value for name, value in original.headers.items() if not _is_dropped(name)}
+    # The creation context of the trace never changes; an event without one begins its trace here.
+    origin = kept.get("traceparent") or (event and event.traceparent) or telemetry.traceparent_of(span)
+    if origin:
+        kept["traceparent"] = origin
+    return aio_pika.Message(
+        original.body,
+        headers={**_bounded(kept), **{name: value for name, value in headers.items() if value != ""}},
+        content_type=original.content_type,
+        content_encoding=original.content_encoding,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        priority=original.priority,
+        correlation_id=original.correlation_id,
+        reply_to=original.reply_to,
+        message_id=original.message_id,
+        timestamp=original.timestamp,
+        type=original.type,
+        app_id=original.app_id,
+    )
+
+
+def _is_dropped(name: str) -> bool:
+    lowered = name.lower()
+    return lowered.startswith((*BROKER_HEADERS, HEADER_PREFIX)) or lowered in SENDER_SELECTED
+
+
+def _bounded(headers: dict[str, Any]) -> dict[str, Any]:
+    """The headers without the largest ones, where together they are too large to be published."""
+    sizes = {name: len(field_table({name: value})) for name, value in headers.items()}
+    for name in sorted(sizes, key=lambda name: sizes[name], reverse=True):
+        if sum(sizes.values()) <= MAX_KEPT_HEADER_BYTES:
+            break
+        del sizes[name]
+    return {name: headers[name] for name in headers if name in sizes}

@@ -1,0 +1,122 @@
+"""One rendered mail -> a session of the right login -> how it ended.
+
+What a failure is the trouble of decides what happens: the message's own waits alone, the server's stops the
+consuming of all, and where the settings are at fault nothing is tried again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+
+from opentelemetry.trace import SpanKind
+
+from contracts.dead_letter import Reason, rfc3339
+from contracts.signals import Attribute
+from contracts.signals import Span as SpanName
+from worker import telemetry
+from worker.errors import PermanentError, Scope, TransientError
+from worker.journal import RecentMails
+from worker.mime import compose, needs_smtputf8
+from worker.outage import Outage
+from worker.outcome import Dead, Delivered, Interrupted, Outcome, Retry, Suppressed
+from worker.render import Mail
+from worker.retry import retrying_blips
+from worker.smtp.plan import ConnectionPlan
+from worker.smtp.pool import BudgetSpentError, Pool, PoolClosedError
+from worker.smtp.replies import Reply
+from worker.smtp.session import Session, StaleSessionError
+
+OpenSession = Callable[[ConnectionPlan], Awaitable[Session]]
+
+
+class ServerAwayError(Exception):
+    """An outage is open: the mail is not tried."""
+
+
+class Courier:
+    """Sends mails through the pool; `plan` says how, for a bare From address or None."""
+
+    def __init__(
+        self,
+        *,
+        plan: Callable[[str | None], ConnectionPlan],
+        pool: Pool[ConnectionPlan, Session],
+        recent: RecentMails,
+        outage: Outage,
+    ) -> None:
+        self._plan = plan
+        self._pool = pool
+        self._recent = recent
+        self._outage = outage
+
+    async def deliver(self, mail: Mail, *, urgent: bool, deadline: float) -> Outcome:
+        """Sends `mail` unless it was delivered before; a session must be got by `deadline`, monotonic seconds.
+
+        Nothing is cut once sending has begun. Raises PermanentError where trying again cannot help.
+        """
+        async with self._recent.claim(mail.key) as is_to_be_sent:
+            if not is_to_be_sent:
+                return Suppressed("duplicate")
+            outcome = await self._outcome(mail, urgent=urgent, deadline=deadline)
+            if isinstance(outcome, Delivered):
+                self._recent.delivered(mail.key)
+            return outcome
+
+    async def _outcome(self, mail: Mail, *, urgent: bool, deadline: float) -> Outcome:
+        sender = mail.letter.sender
+        plan = self._plan(sender.address if sender else None)
+        send = partial(self._send, mail, compose(mail.letter), plan, urgent=urgent, deadline=deadline)
+        try:
+            reply = await retrying_blips(asyncio.sleep)(send)
+        except TransientError as error:
+            return self._of_transient(error, plan)
+        except ServerAwayError:
+            return self._of_outage()
+        except PoolClosedError:
+            return Interrupted("drain")
+        except BudgetSpentError:
+            return Interrupted("budget")
+        self._outage.worked()
+        return Delivered(f"{reply.code} {reply.text}")
+
+    async def _send(
+        self, mail: Mail, message: bytes, plan: ConnectionPlan, *, urgent: bool, deadline: float
+    ) -> Reply:
+        while True:
+            if self._outage.open:
+                raise ServerAwayError
+            async with self._pool.lease(plan, urgent=urgent, deadline=deadline) as slot:
+                _check_expiry(mail)
+                try:
+                    return await self._transact(slot.session, mail, message, reused=slot.sent > 0)
+                except StaleSessionError:
+                    # It died while idle, before anything of this mail was accepted: the next session, no attempt.
+                    continue
+
+    async def _transact(self, session: Session, mail: Mail, message: bytes, *, reused: bool) -> Reply:
+        letter = mail.letter
+        assert letter.sender is not None, "the plan refused it"  # noqa: S101 - for the type checker
+        attributes = {Attribute.NETWORK_PROTOCOL: "smtp", Attribute.SMTP_SESSION_REUSED: reused}
+        with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes) as span:
+            reply = await session.send(
+                letter.sender.address, letter.to.address, message, smtputf8=needs_smtputf8(letter)
+            )
+            span.set_attribute(Attribute.SMTP_STATUS_CODE, reply.code)
+            return reply
+
+    def _of_transient(self, error: TransientError, plan: ConnectionPlan) -> Outcome:
+        if error.scope is not Scope.SERVER or error.unknown:
+            return Retry(error)
+        self._outage.failed(plan, error)
+        return Interrupted("server")
+
+    def _of_outage(self) -> Outcome:
+        if self._outage.given_up and self._outage.error is not None:
+            return Dead(self._outage.error)
+        return Interrupted("server")
+
+
+def _check_expiry(mail: Mail) -> None:
+    if mail.expires is not None and datetime.now(UTC) >= mail.expires:
+        raise PermanentError(Reason.EXPIRED, f"expired at {rfc3339(mail.expires)}")

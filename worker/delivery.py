@@ -1,0 +1,122 @@
+"""One delivery from the broker: what the flow needs to know of it, and how it goes back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import structlog
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import ChannelInvalidStateError
+from aiormq.exceptions import AMQPError
+
+from contracts.signals import Action
+from contracts.topology import Lane
+
+STALE: tuple[type[Exception], ...] = (ChannelInvalidStateError, AMQPError, ConnectionError)
+"""What acknowledging raises when the channel the message came by is gone: the broker delivers it again."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message of a work queue, with the worker's own headers read."""
+
+    lane: Lane
+    queue: str
+    message: AbstractIncomingMessage
+
+    @classmethod
+    def of(cls, message: AbstractIncomingMessage, lane: Lane, queue: str) -> Self:
+        """The delivery a consumer of `queue` got."""
+        return cls(lane, queue, message)
+
+    @property
+    def body(self) -> bytes:
+        """The bytes as the publisher sent them."""
+        return self.message.body
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """All headers of the message."""
+        return self.message.headers
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were counted before this one."""
+        value = self.headers.get("notify-attempts", 0)
+        return value if isinstance(value, int) else 0
+
+    @property
+    def origin_key(self) -> str:
+        """The routing key the publisher used; a retry copy carries it in a header."""
+        return self._text("notify-origin-key") or self.message.routing_key or ""
+
+    @property
+    def owed(self) -> str:
+        """Index ranges of the mails still owed, such as `0,3-7`; empty for all."""
+        return self._text("notify-owed")
+
+    @property
+    def history(self) -> str:
+        """JSON of the last attempts."""
+        return self._text("notify-history")
+
+    @property
+    def attempt_traceparent(self) -> str:
+        """The span of the attempt before this one."""
+        return self._text("notify-attempt-traceparent")
+
+    @property
+    def traceparent(self) -> str:
+        """Where the trace of this event began, as the publisher said it in a header."""
+        return self._text("traceparent")
+
+    @property
+    def first_failed(self) -> datetime | None:
+        """When the first attempt of this life failed."""
+        try:
+            return datetime.fromisoformat(self._text("notify-first-failed"))
+        except ValueError:
+            return None
+
+    @property
+    def published(self) -> datetime | None:
+        """The message's timestamp property, whole seconds."""
+        moment = self.message.timestamp
+        return moment.replace(tzinfo=moment.tzinfo or UTC) if moment else None
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether the broker handed it out before."""
+        return bool(self.message.redelivered)
+
+    @property
+    def delivery_count(self) -> int:
+        """How often a quorum queue has handed it out before."""
+        value = self.headers.get("x-delivery-count", 0)
+        return value if isinstance(value, int) else 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether its channel is gone, so that the broker has it again or will have."""
+        return self.message.channel.is_closed
+
+    async def ack(self) -> None:
+        """Tells the broker that this message is done with."""
+        try:
+            await self.message.ack()
+        except STALE:
+            log.info("a settled delivery was stale; it will come again and be known", action=Action.BROKER_LOST)
+
+    async def give_back(self) -> None:
+        """Back to the queue, for whoever comes next."""
+        try:
+            await self.message.nack(requeue=True)
+        except STALE:
+            log.info("a delivery to give back was stale; it is back already", action=Action.BROKER_LOST)
+
+    def _text(self, name: str) -> str:
+        value = self.headers.get(name, "")
+        return value if isinstance(value, str) else ""

@@ -1,0 +1,244 @@
+"""The composition root: settings -> parts, and their life cycle: start -> run -> drain -> close.
+
+Nothing else reads settings, and nothing here decides anything about mail.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Awaitable
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+import structlog
+from aio_pika.abc import AbstractConnection
+
+from contracts.signals import Action
+from contracts.topology import Lane, topology
+from worker import __version__
+from worker.address import Mailbox, parse_mailbox
+from worker.broker import BrokerRefusedError, Publisher, connect_patiently
+from worker.consume import Consumers
+from worker.copies import Copies
+from worker.declare import TopologyDiffersError, declare
+from worker.deliver import Courier
+from worker.errors import PermanentError
+from worker.journal import RecentMails
+from worker.outage import Outage, guard
+from worker.pipeline import Pipeline
+from worker.redact import Redactor
+from worker.render import Renderer
+from worker.settings import Settings, settings_revision
+from worker.settle import Settler
+from worker.smtp.oauth2 import TokenSource
+from worker.smtp.plan import ConnectionPlan, OAuth2, plan, warnings
+from worker.smtp.pool import Limits, Pool
+from worker.smtp.session import Session, open_session, trust
+
+TIDY_SECONDS: Final = 5.0
+RESERVED_WHERE_LIMITED: Final = 1
+STANDARD_PREFETCH_PER_SESSION: Final = 4
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings) -> None:
+    """The worker's whole life. Raises BrokerRefusedError and TopologyDiffersError at start."""
+    await Service(settings).run()
+
+
+class Service:
+    """The worker: all parts, put together from `settings`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        own = settings.worker
+        self._broker_url = own.broker_url.get_secret_value()
+        self._tls = trust(own.smtp_ca_file)
+        self._tokens = TokenSource(ssl.create_default_context())
+        self._outage = Outage(give_up_seconds=own.retry_give_up_seconds)
+        self._pool: Pool[ConnectionPlan, Session] = Pool(self._open, lambda _plan: _limits(settings))
+        self._publisher = Publisher(self._broker_url, _connection_name("publish"))
+        self._consumers = self._make_consumers()
+
+    async def run(self) -> None:
+        """Works until SIGTERM or SIGINT, then drains; a second signal forces the end.
+
+        Raises BrokerRefusedError and TopologyDiffersError at start.
+        """
+        stop, force = _signals()
+        living = asyncio.create_task(self._live())
+        await _either(stop.wait(), living)
+        if living.done():
+            await living
+        await _either(force.wait(), asyncio.create_task(self._drain()))
+        living.cancel()
+        await asyncio.wait({living})
+        await self._close()
+
+    async def _live(self) -> None:
+        self._say_start()
+        connection = await connect_patiently(
+            self._broker_url, _connection_name("consume"), refusal_is_final=True
+        )
+        async with connection:
+            await declare(connection, topology(self._settings.worker.prefix))
+        log.info("consuming", action=Action.READY)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._consumers.run())
+            tasks.create_task(self._tidy())
+            tasks.create_task(
+                guard(
+                    self._outage,
+                    pause=self._consumers.pause,
+                    resume=self._consumers.resume,
+                    probe=self._probe,
+                )
+            )
+
+    async def _drain(self) -> None:
+        log.info("stopping: finishing what is in work", action=Action.DRAIN, **self._pool.stats())
+        self._consumers.pause()
+        self._pool.close_to_new_mail()
+        cut_off = await self._consumers.drain(self._settings.worker.drain_seconds)
+        if cut_off:
+            log.warning(
+                "cut off at the deadline; the broker has them back", action=Action.DRAIN, events=cut_off
+            )
+
+    async def _close(self) -> None:
+        await self._pool.close()
+        await self._publisher.close()
+        await self._tokens.close()
+        log.info("stopped", action=Action.STOP)
+
+    def _make_consumers(self) -> Consumers:
+        own = self._settings.worker
+        sessions = self._settings.max_sessions
+        return Consumers(
+            connect=self._connected,
+            prefix=own.prefix,
+            prefetch={Lane.URGENT: sessions, Lane.STANDARD: sessions * STANDARD_PREFETCH_PER_SESSION},
+            process=self._make_pipeline().process,
+        )
+
+    def _make_pipeline(self) -> Pipeline:
+        own = self._settings.worker
+        courier = Courier(
+            plan=partial(plan, self._settings.smtp, entra_authority=own.entra_authority),
+            pool=self._pool,
+            recent=RecentMails(),
+            outage=self._outage,
+        )
+        settler = Settler(
+            publish=self._publisher.publish,
+            prefix=own.prefix,
+            copies=Copies(Redactor(_secrets(self._settings)), settings_revision(self._settings)),
+            give_up_seconds=own.retry_give_up_seconds,
+            now=lambda: datetime.now(UTC),
+        )
+        renderer = Renderer(default_sender=_default_sender(self._settings), templates_dir=own.templates_dir)
+        return Pipeline(renderer, courier.deliver, settler.settle)
+
+    async def _open(self, connection: ConnectionPlan) -> Session:
+        token = None
+        if isinstance(connection.authentication, OAuth2):
+            token = partial(self._tokens.token, connection.authentication)
+        try:
+            session = await open_session(
+                connection,
+                timeout=self._settings.worker.smtp_timeout_seconds,
+                tls=self._tls,
+                token=token,
+                local_hostname=socket.gethostname(),
+            )
+        except PermanentError as error:
+            raise self._outage.as_outage(error) from error
+        self._outage.connected()
+        return session
+
+    async def _probe(self, connection: ConnectionPlan) -> None:
+        session = await self._open(connection)
+        await session.close()
+
+    async def _connected(self) -> AbstractConnection:
+        connection = await connect_patiently(
+            self._broker_url, _connection_name("consume"), refusal_is_final=False
+        )
+        try:
+            await declare(connection, topology(self._settings.worker.prefix))
+        except TopologyDiffersError as error:
+            log.error(
+                "the topology differs from the worker's", action=Action.WARN, differences=error.differences
+            )
+        return connection
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            self._pool.close_worn_sessions()
+
+    def _say_start(self) -> None:
+        smtp = self._settings.smtp
+        log.info(
+            "starting",
+            action=Action.START,
+            version=__version__,
+            host=smtp.EmailSMTPHost,
+            port=smtp.EmailSmtpPort,
+            settings_rev=settings_revision(self._settings),
+        )
+        for sentence in (*self._settings.warnings, *warnings(smtp)):
+            log.warning(sentence, action=Action.WARN)
+
+
+def _limits(settings: Settings) -> Limits:
+    rate = settings.messages_per_minute
+    return Limits(
+        sessions=settings.max_sessions,
+        messages_per_minute=rate,
+        reserved=RESERVED_WHERE_LIMITED if rate else 0,
+    )
+
+
+def _default_sender(settings: Settings) -> Mailbox | None:
+    """The From of mails whose event has none; with OAuth2 the mailbox that logs in, if no other is set."""
+    smtp = settings.smtp
+    fallback = smtp.EmailSmtpUsername if smtp.EmailSmtpUseOAuth2 else ""
+    text = settings.worker.default_from or fallback
+    with suppress(ValueError):
+        return parse_mailbox(text)
+    return None
+
+
+def _secrets(settings: Settings) -> list[str]:
+    smtp = settings.smtp
+    return [smtp.EmailSmtpPassword.get_secret_value(), smtp.EmailSmtpOAuth2ClientSecret.get_secret_value()]
+
+
+def _connection_name(purpose: str) -> str:
+    return f"notify-worker/{socket.gethostname()}/{os.getpid()}/{purpose}"
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Set by the first and by the second SIGTERM or SIGINT."""
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def received() -> None:
+        (second if first.is_set() else first).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received)
+    return first, second
+
+
+async def _either(waiting: Awaitable[object], work: asyncio.Task[None]) -> None:
+    """Returns when one of them is done, and ends the waiting."""
+    waiter = asyncio.ensure_future(waiting)
+    await asyncio.wait({waiter, work}, return_when=asyncio.FIRST_COMPLETED)
+    waiter.cancel()

@@ -1,0 +1,305 @@
+"""A bounded pool of sessions, keyed by login: who may send next, on which session, and when.
+
+Knows nothing of SMTP: a session is anything with `usable`, `expires_at` and `close()`. It decides synchronously
+and only then waits or opens, so no state is half changed. Each login has a stack of idle sessions and a queue
+of waiting mails a lane, all of them O(1); urgent mail is served first. A mail waits for its rate before it takes
+a session, so no session stands idle in the hands of somebody who may not send yet.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Generic, Protocol, TypeVar
+
+RATE_WINDOW_SECONDS: Final = 60.0
+LIFETIME_JITTER: Final = 0.1
+EXPIRY_MARGIN_SECONDS: Final = 30.0
+GROW_AFTER_MESSAGES: Final = 50
+
+
+class PoolClosedError(Exception):
+    """The worker is draining: nothing new is sent."""
+
+
+class BudgetSpentError(Exception):
+    """No session came free, or the rate did not allow sending, before the deadline."""
+
+
+class PooledSession(Protocol):
+    """What the pool needs of a session."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether another message can be sent on it."""
+
+    @property
+    def expires_at(self) -> float | None:
+        """Monotonic time after which it must not be used, such as its token's expiry."""
+
+    async def close(self) -> None:
+        """Ends it; never raises."""
+
+
+Key = TypeVar("Key", bound=Hashable)
+Session = TypeVar("Session", bound=PooledSession)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one login. `reserved` sessions, and messages of `messages_per_minute`, are kept for urgent mail."""
+
+    sessions: int = 8
+    messages_per_session: int = 100
+    lifetime_seconds: float = 900.0
+    idle_seconds: float = 30.0
+    messages_per_minute: int | None = None
+    reserved: int = 0
+
+
+@dataclass(slots=True)
+class Slot(Generic[Session]):
+    """A session and how worn it is."""
+
+    session: Session
+    retires_at: float
+    sent: int = 0
+    idle_since: float = 0.0
+
+
+@dataclass(slots=True)
+class Login(Generic[Session]):
+    """The sessions of one login, and who waits for them.
+
+    A waiter is handed a slot, or None: the place to open a session of its own. `ceiling` is how many sessions
+    the server turned out to accept.
+    """
+
+    limits: Limits
+    ceiling: int
+    opened: int = 0
+    sent_since_change: int = 0
+    idle: deque[Slot[Session]] = field(default_factory=deque)
+    urgent: deque[asyncio.Future[Slot[Session] | None]] = field(default_factory=deque)
+    standard: deque[asyncio.Future[Slot[Session] | None]] = field(default_factory=deque)
+    started: deque[float] = field(default_factory=deque)
+
+    @property
+    def busy(self) -> int:
+        """Sessions that are sending or being opened."""
+        return self.opened - len(self.idle)
+
+    def admits(self, *, urgent: bool) -> bool:
+        """Whether one more mail may hold a session now. A reserve never takes the last one."""
+        reserved = 0 if urgent else min(self.limits.reserved, self.ceiling - 1)
+        return self.busy < self.ceiling - reserved
+
+    def seconds_until_allowed(self, now: float, *, urgent: bool) -> float:
+        """Until the rate allows one more message: at most so many in any 60 seconds."""
+        if self.limits.messages_per_minute is None:
+            return 0.0
+        while self.started and self.started[0] <= now - RATE_WINDOW_SECONDS:
+            self.started.popleft()
+        reserved = 0 if urgent else min(self.limits.reserved, self.limits.messages_per_minute - 1)
+        too_many = len(self.started) - (self.limits.messages_per_minute - reserved)
+        return 0.0 if too_many < 0 else self.started[too_many] + RATE_WINDOW_SECONDS - now
+
+    def next_waiter(self) -> asyncio.Future[Slot[Session] | None] | None:
+        """Who is served next, if anybody may be: urgent before standard; those who gave up are passed over."""
+        for line, urgent in ((self.urgent, True), (self.standard, False)):
+            while line and line[0].done():
+                line.popleft()
+            if line and self.admits(urgent=urgent):
+                return line.popleft()
+        return None
+
+
+class Pool(Generic[Key, Session]):
+    """Sessions by login: `open_session` makes one, `limits` says how many there may be, and for how long.
+
+    `open_session` may raise anything; the error goes to the mail that asked, and its place is free again.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[Key], Awaitable[Session]],
+        limits: Callable[[Key], Limits],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open_session = open_session
+        self._limits = limits
+        self._clock = clock
+        self._logins: dict[Key, Login[Session]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.stats()}>"
+
+    @asynccontextmanager
+    async def lease(self, key: Key, *, urgent: bool, deadline: float) -> AsyncIterator[Slot[Session]]:
+        """A session of login `key` for one message, got before `deadline` (monotonic seconds).
+
+        It goes back when the block ends, or is closed if it is no longer usable. Raises BudgetSpentError,
+        PoolClosedError, or whatever opening a session raised.
+        """
+        login = self._login(key)
+        await self._wait_for_rate(login, urgent=urgent, deadline=deadline)
+        slot = await self._take(login, urgent=urgent, deadline=deadline) or await self._open(login, key)
+        try:
+            yield slot
+        finally:
+            self._give_back(login, slot)
+
+    def shrink(self, key: Key) -> None:
+        """The server refused one session more: keep to those there are, and grow back carefully."""
+        login = self._login(key)
+        login.ceiling = max(1, min(login.ceiling, login.opened))
+        login.sent_since_change = 0
+
+    def close_to_new_mail(self) -> None:
+        """Whoever waits, and whoever asks from now on, gets PoolClosedError; leases go on to their end."""
+        self._closed = True
+        for login in self._logins.values():
+            for waiter in (*login.urgent, *login.standard):
+                if not waiter.done():
+                    waiter.set_exception(PoolClosedError())
+
+    async def close(self) -> None:
+        """Takes no more mail, closes the idle sessions, and waits until they are closed."""
+        self.close_to_new_mail()
+        for login in self._logins.values():
+            self._drop_idle(login, lambda _slot: True)
+        await asyncio.gather(*self._closing)
+
+    def close_worn_sessions(self) -> None:
+        """Closes what has been idle or has lived too long. To be called every few seconds."""
+        for login in self._logins.values():
+            self._drop_idle(login, partial(self._worn, login))
+
+    def stats(self) -> dict[str, int]:
+        """How many sessions are idle and busy, and how many mails wait for one, over all logins."""
+        logins = self._logins.values()
+        return {
+            "logins": len(logins),
+            "idle": sum(len(login.idle) for login in logins),
+            "busy": sum(login.busy for login in logins),
+            "waiting_urgent": sum(not waiter.done() for login in logins for waiter in login.urgent),
+            "waiting_standard": sum(not waiter.done() for login in logins for waiter in login.standard),
+        }
+
+    def _login(self, key: Key) -> Login[Session]:
+        login = self._logins.get(key)
+        if login is None:
+            limits = self._limits(key)
+            login = self._logins[key] = Login(limits, ceiling=limits.sessions)
+        return login
+
+    async def _wait_for_rate(self, login: Login[Session], *, urgent: bool, deadline: float) -> None:
+        while (seconds := login.seconds_until_allowed(self._clock(), urgent=urgent)) > 0.0:
+            if self._clock() + seconds > deadline:
+                raise BudgetSpentError
+            await asyncio.sleep(seconds)
+        if login.limits.messages_per_minute is not None:
+            login.started.append(self._clock())
+
+    async def _take(self, login: Login[Session], *, urgent: bool, deadline: float) -> Slot[Session] | None:
+        if self._closed:
+            raise PoolClosedError
+        waiter: asyncio.Future[Slot[Session] | None] = asyncio.get_running_loop().create_future()
+        (login.urgent if urgent else login.standard).append(waiter)
+        self._dispatch(login)
+        if waiter.done():
+            return waiter.result()
+        try:
+            async with asyncio.timeout(deadline - self._clock()):
+                return await waiter
+        except (TimeoutError, asyncio.CancelledError) as late:
+            self._take_back(login, waiter)
+            if isinstance(late, TimeoutError):
+                raise BudgetSpentError from None
+            raise
+
+    def _take_back(self, login: Login[Session], waiter: asyncio.Future[Slot[Session] | None]) -> None:
+        # The waiter may have been served in the very moment it gave up.
+        if waiter.cancel() or waiter.cancelled() or waiter.exception() is not None:
+            return
+        slot = waiter.result()
+        if slot is None:
+            login.opened -= 1
+        else:
+            login.idle.append(slot)
+        self._dispatch(login)
+
+    async def _open(self, login: Login[Session], key: Key) -> Slot[Session]:
+        session = None
+        try:
+            session = await self._open_session(key)
+        finally:
+            if session is None:
+                login.opened -= 1
+                self._dispatch(login)
+        lifetime = login.limits.lifetime_seconds * random.uniform(1.0 - LIFETIME_JITTER, 1.0)  # noqa: S311 - jitter
+        retires_at = self._clock() + lifetime
+        if session.expires_at is not None:
+            retires_at = min(retires_at, session.expires_at - EXPIRY_MARGIN_SECONDS)
+        return Slot(session, retires_at)
+
+    def _give_back(self, login: Login[Session], slot: Slot[Session]) -> None:
+        slot.sent += 1
+        slot.idle_since = self._clock()
+        self._grow(login)
+        if self._fit(login, slot) and not self._closed:
+            login.idle.append(slot)
+        else:
+            self._dispose(login, slot)
+        self._dispatch(login)
+
+    def _dispatch(self, login: Login[Session]) -> None:
+        while (waiter := login.next_waiter()) is not None:
+            waiter.set_result(self._checkout(login))
+
+    def _checkout(self, login: Login[Session]) -> Slot[Session] | None:
+        while login.idle:
+            slot = login.idle.pop()
+            if self._fit(login, slot):
+                return slot
+            self._dispose(login, slot)
+        login.opened += 1
+        return None
+
+    def _fit(self, login: Login[Session], slot: Slot[Session]) -> bool:
+        now = self._clock()
+        return (
+            slot.session.usable
+            and slot.sent < login.limits.messages_per_session
+            and now < slot.retires_at
+            and now - slot.idle_since < login.limits.idle_seconds
+        )
+
+    def _worn(self, login: Login[Session], slot: Slot[Session]) -> bool:
+        return not self._fit(login, slot)
+
+    def _grow(self, login: Login[Session]) -> None:
+        login.sent_since_change += 1
+        if login.ceiling < login.limits.sessions and login.sent_since_change >= GROW_AFTER_MESSAGES:
+            login.ceiling += 1
+            login.sent_since_change = 0
+
+    def _drop_idle(self, login: Login[Session], is_to_go: Callable[[Slot[Session]], bool]) -> None:
+        slots, login.idle = login.idle, deque()
+        for slot in slots:
+            if is_to_go(slot):
+                self._dispose(login, slot)
+            else:
+                login.idle.append(slot)
+
+    def _dispose(self, login: Login[Session], slot: Slot[Session]) -> None:
+        login.opened -= 1
+        task = asyncio.create_task(slot.session.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -1,0 +1,149 @@
+"""How an event's mails ended -> what becomes of its delivery. Pure; `settle` carries it out.
+
+One event ends in at most one retry copy and one dead copy.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from contracts.dead_letter import ABOUT, DeadClass, Reason
+from contracts.topology import WORK_DELIVERY_LIMIT
+from worker.errors import PermanentError, TransientError
+from worker.outcome import Dead, Interrupted, Outcome, Retry, Suppressed
+from worker.retry import gives_up, tier_for
+
+GIVE_BACKS: Final = WORK_DELIVERY_LIMIT // 4
+"""A delivery handed out this often goes round by a tier instead, which starts its delivery count anew."""
+
+INTERRUPTED_TIER: Final = "10s"
+_WORST_FIRST: Final = (
+    DeadClass.CONFIG,
+    DeadClass.POISON,
+    DeadClass.EXHAUSTED,
+    DeadClass.REJECTED,
+    DeadClass.EXPIRED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MailOutcome:
+    """How mail `index` of the event's list ended; `key` is the left part of its Message-ID.
+
+    An event that could not be decoded has one outcome without an index.
+    """
+
+    index: int | None
+    key: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RetryCopy:
+    """Goes to `tier`, owing the mails `owed`; `attempts` counts those that were the messages' own."""
+
+    tier: str
+    owed: tuple[int, ...]
+    attempts: int
+    error: TransientError | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadCopy:
+    """Goes to the dead, owing the mails `owed`, for `error`, the worst there is; `others` are further codes."""
+
+    owed: tuple[int, ...]
+    error: PermanentError | TransientError
+    others: tuple[Reason, ...]
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of a delivery. Without `give_back` the original is acked once the copies are confirmed."""
+
+    retry: RetryCopy | None = None
+    dead: DeadCopy | None = None
+    give_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a delivery has behind it, and how long it has."""
+
+    attempts: int
+    first_failed: datetime
+    expires: datetime | None
+    delivery_count: int
+    was_unknown: bool
+    give_up_seconds: float
+
+
+def decide(outcomes: Sequence[MailOutcome], past: Past, now: datetime) -> Settlement:
+    """The settlement that `outcomes` ask for. Pure."""
+    outcomes = [_given_up(mail, past, now) for mail in outcomes]
+    tried_again = [mail for mail in outcomes if isinstance(mail.outcome, Retry)]
+    interrupted = [mail for mail in outcomes if isinstance(mail.outcome, Interrupted)]
+    if interrupted and _may_go_back(outcomes, past):
+        return Settlement(give_back=True)
+    return Settlement(
+        retry=_retry_copy(tried_again, interrupted, past),
+        dead=_dead_copy([mail for mail in outcomes if isinstance(mail.outcome, Dead)], past),
+    )
+
+
+def _given_up(mail: MailOutcome, past: Past, now: datetime) -> MailOutcome:
+    if not isinstance(mail.outcome, Retry):
+        return mail
+    error = mail.outcome.error
+    twice_unknown = error.unknown and past.was_unknown
+    if twice_unknown or gives_up(
+        tier_for(past.attempts + 1, error.retry_after),
+        now=now,
+        first_failed=past.first_failed,
+        expires=past.expires,
+        give_up_seconds=past.give_up_seconds,
+    ):
+        return replace(mail, outcome=Dead(error))
+    return mail
+
+
+def _may_go_back(outcomes: Sequence[MailOutcome], past: Past) -> bool:
+    """Whether nothing happened that a second run from the start would repeat or forget."""
+    if past.delivery_count >= GIVE_BACKS:
+        return False
+    for mail in outcomes:
+        match mail.outcome:
+            case Interrupted(why="server" | "drain") | Suppressed():
+                continue
+            case _:
+                return False
+    return True
+
+
+def _retry_copy(
+    tried_again: Sequence[MailOutcome], interrupted: Sequence[MailOutcome], past: Past
+) -> RetryCopy | None:
+    indexes = _indexes((*tried_again, *interrupted))
+    if not tried_again:
+        return RetryCopy(INTERRUPTED_TIER, indexes, past.attempts, None) if interrupted else None
+    errors = [mail.outcome.error for mail in tried_again if isinstance(mail.outcome, Retry)]
+    hints = [error.retry_after for error in errors if error.retry_after is not None]
+    attempts = past.attempts + 1
+    return RetryCopy(tier_for(attempts, max(hints, default=None)), indexes, attempts, errors[0])
+
+
+def _dead_copy(dead: Sequence[MailOutcome], past: Past) -> DeadCopy | None:
+    errors = sorted(
+        (mail.outcome.error for mail in dead if isinstance(mail.outcome, Dead)),
+        key=lambda error: _WORST_FIRST.index(ABOUT[error.reason].dead_class),
+    )
+    if not errors:
+        return None
+    others = dict.fromkeys(error.reason for error in errors if error.reason is not errors[0].reason)
+    return DeadCopy(_indexes(dead), errors[0], tuple(others), past.attempts + 1)
+
+
+def _indexes(mails: Iterable[MailOutcome]) -> tuple[int, ...]:
+    return tuple(mail.index for mail in mails if mail.index is not None)

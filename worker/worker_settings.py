@@ -1,0 +1,149 @@
+"""The worker's own settings, beside the twelve of the guide: names, types, defaults and units."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from contracts.events import Mailbox
+
+PREFIX: Final = "NOTIFY_"
+LARGEST_NUMBER: Final = 999_999_999
+
+
+def _broker_url(url: SecretStr) -> SecretStr:
+    parts = urlsplit(url.get_secret_value())
+    # An @ behind the host is a password whose /, ? or # was not percent-encoded: its head would pass for a
+    # port, and its tail would be shown.
+    stray = "@" in parts.path + parts.query + parts.fragment
+    if parts.scheme not in {"amqp", "amqps"} or not parts.hostname or parts.port == 0 or stray:
+        raise ValueError
+    return url
+
+
+def _authority(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError
+    return url.rstrip("/")
+
+
+def _certificates(path: Path | None) -> Path | None:
+    try:
+        if path:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        raise ValueError from error
+    return path
+
+
+def _folder(path: Path | None) -> Path | None:
+    if path and not path.is_dir():
+        raise ValueError
+    return path
+
+
+class WorkerSettings(BaseModel):
+    """The worker's own settings. In the environment and in the file a field has its alias, `NOTIFY_…`."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        alias_generator=lambda field: PREFIX + field.upper(),
+        validate_by_name=True,
+    )
+
+    broker_url: Annotated[
+        SecretStr,
+        AfterValidator(_broker_url),
+        Field(description="RabbitMQ, as an amqp:// or amqps:// URL with user, password and virtual host."),
+    ] = SecretStr("amqp://guest:guest@localhost:5672/")
+    prefix: Annotated[
+        str,
+        Field(pattern="^[A-Za-z0-9._-]{1,100}$", description="Begins the name of every exchange and queue."),
+    ] = "notify"
+    default_from: Annotated[
+        Mailbox | None,
+        Field(description="From address of mails whose event names none. Set but empty: there is none."),
+    ] = "no-reply@contensis.com"
+    smtp_max_sessions: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=LARGEST_NUMBER,
+            description="SMTP sessions open at a time for each login. Default: 8; 3 at smtp.office365.com.",
+        ),
+    ] = None
+    smtp_messages_per_minute: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=LARGEST_NUMBER,
+            description="Mails sent in a minute for each login. Default: no limit; 30 at smtp.office365.com.",
+        ),
+    ] = None
+    smtp_ca_file: Annotated[
+        Path | None,
+        AfterValidator(_certificates),
+        Field(
+            description="File of PEM certificates to trust for SMTP, beside the system's, such as those of "
+            "an internal certificate authority."
+        ),
+    ] = None
+    smtp_timeout_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=LARGEST_NUMBER,
+            description="Seconds to wait for each reply of the SMTP server; for the reply to a whole message "
+            "it is always 600.",
+        ),
+    ] = 30
+    templates_dir: Annotated[
+        Path | None,
+        AfterValidator(_folder),
+        Field(description="Folder of templates that replace those of the worker."),
+    ] = None
+    entra_authority: Annotated[
+        str,
+        AfterValidator(_authority),
+        Field(description="Where Microsoft Entra ID gives tokens; national clouds have their own."),
+    ] = "https://login.microsoftonline.com"
+    retry_give_up_seconds: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=LARGEST_NUMBER,
+            description="Seconds from a mail's first attempt after which it is no longer retried.",
+        ),
+    ] = 86_400
+    drain_seconds: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=LARGEST_NUMBER,
+            description="Seconds that mails in work have to finish when the worker stops.",
+        ),
+    ] = 25
+
+
+_POSITIVE: Final = f"a whole number between 1 and {LARGEST_NUMBER}"
+_NOT_NEGATIVE: Final = f"a whole number between 0 and {LARGEST_NUMBER}"
+EXPECTED: Final = {
+    "EmailSmtpPort": "a port number between 1 and 65535",
+    "NOTIFY_BROKER_URL": "an amqp:// or amqps:// URL with a host and a percent-encoded password",
+    "NOTIFY_PREFIX": "made of 1 to 100 letters, digits, dots, hyphens and underscores",
+    "NOTIFY_DEFAULT_FROM": "one mailbox: an address, or a name followed by <address>",
+    "NOTIFY_SMTP_MAX_SESSIONS": _POSITIVE,
+    "NOTIFY_SMTP_MESSAGES_PER_MINUTE": _POSITIVE,
+    "NOTIFY_SMTP_CA_FILE": "a readable file of PEM certificates",
+    "NOTIFY_SMTP_TIMEOUT_SECONDS": _POSITIVE,
+    "NOTIFY_TEMPLATES_DIR": "an existing folder",
+    "NOTIFY_ENTRA_AUTHORITY": "an https:// URL without user and query",
+    "NOTIFY_RETRY_GIVE_UP_SECONDS": _NOT_NEGATIVE,
+    "NOTIFY_DRAIN_SECONDS": _NOT_NEGATIVE,
+}
+"""Name of a setting, `EmailSmtpPort` among them -> what its value has to be, as the end of a sentence."""
