@@ -147,9 +147,9 @@ def _lose(lost: asyncio.Future[str], why: str) -> None:
 
 async def _changed_or_lost(changed: asyncio.Event, lost: asyncio.Future[str]) -> None:
     """Returns when `changed` is set. Raises ConnectionError as soon as everything is `lost`."""
-    waiting = asyncio.ensure_future(changed.wait())
+    waiting = asyncio.create_task(changed.wait())
     try:
-        await asyncio.wait({waiting, lost}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((waiting, lost), return_when=asyncio.FIRST_COMPLETED)
     finally:
         waiting.cancel()
     if lost.done():

@@ -68,7 +68,7 @@ class Courier:
         plan = self._plan(sender.address if sender else None)
         send = partial(self._send, mail, compose(mail.letter), plan, urgent=urgent, deadline=deadline)
         try:
-            reply = await retrying_blips(asyncio.sleep)(send)
+            reply: Reply = await retrying_blips(asyncio.sleep)(send)
         except TransientError as error:
             return self._of_transient(error, plan)
         except ServerAwayError:
@@ -91,7 +91,7 @@ class Courier:
                 try:
                     return await self._transact(slot.session, mail, message, reused=slot.sent > 0)
                 except StaleSessionError:
-                    # It died while idle, before anything of this mail was accepted: the next session, no attempt.
+                    # It died while idle, before anything of this mail was accepted: no attempt is counted.
                     continue
 
     async def _transact(self, session: Session, mail: Mail, message: bytes, *, reused: bool) -> Reply:

@@ -56,11 +56,10 @@ class Pipeline:
         event = _decoded(delivery)
         with _span(delivery, event) as span:
             if isinstance(event, PermanentError):
-                outcomes = [MailOutcome(None, "", Dead(event))]
-                event = None
+                await self.settle(delivery, None, [MailOutcome(None, "", Dead(event))], span)
             else:
                 outcomes = await self._send_all(event, delivery)
-            await self.settle(delivery, event, outcomes, span)
+                await self.settle(delivery, event, outcomes, span)
 
     async def _send_all(self, event: Event, delivery: Delivery) -> list[MailOutcome]:
         deadline = self.clock() + BUDGET_SECONDS

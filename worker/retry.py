@@ -51,7 +51,7 @@ def retrying_blips(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
 
 
 def tier_for(attempts: int, hint_seconds: float | None = None) -> str:
-    """The tier after `attempts` counted attempts (1 or more): the ladder's, or the first as long as the hint."""
+    """The tier after `attempts` counted attempts: the ladder's step, or the first as long as the hint."""
     tiers = list(RETRY_TIERS)
     step = min(max(attempts, 1), len(tiers)) - 1
     if hint_seconds is not None:

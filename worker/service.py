@@ -40,6 +40,7 @@ from worker.smtp.pool import Limits, Pool
 from worker.smtp.session import Session, open_session, trust
 
 TIDY_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 2.0
 RESERVED_WHERE_LIMITED: Final = 1
 STANDARD_PREFETCH_PER_SESSION: Final = 4
 
@@ -75,9 +76,11 @@ class Service:
         await _either(stop.wait(), living)
         if living.done():
             await living
-        await _either(force.wait(), asyncio.create_task(self._drain()))
-        living.cancel()
-        await asyncio.wait({living})
+        draining = asyncio.create_task(self._drain())
+        await _either(force.wait(), draining)
+        for task in (draining, living):
+            task.cancel()
+        await asyncio.wait({draining, living})
         await self._close()
 
     async def _live(self) -> None:
@@ -104,16 +107,19 @@ class Service:
         log.info("stopping: finishing what is in work", action=Action.DRAIN, **self._pool.stats())
         self._consumers.pause()
         self._pool.close_to_new_mail()
-        cut_off = await self._consumers.drain(self._settings.worker.drain_seconds)
+        seconds = max(self._settings.worker.drain_seconds - CLOSE_SECONDS, 0.0)
+        cut_off = await self._consumers.drain(seconds)
         if cut_off:
             log.warning(
                 "cut off at the deadline; the broker has them back", action=Action.DRAIN, events=cut_off
             )
 
     async def _close(self) -> None:
-        await self._pool.close()
-        await self._publisher.close()
-        await self._tokens.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._pool.close()
+                await self._tokens.close()
+                await self._publisher.close()
         log.info("stopped", action=Action.STOP)
 
     def _make_consumers(self) -> Consumers:
@@ -171,10 +177,11 @@ class Service:
         )
         try:
             await declare(connection, topology(self._settings.worker.prefix))
-        except TopologyDiffersError as error:
-            log.error(
-                "the topology differs from the worker's", action=Action.WARN, differences=error.differences
-            )
+        except (TopologyDiffersError, BrokerRefusedError) as error:
+            log.error("the topology is no longer the worker's", action=Action.WARN, error=str(error))
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
     async def _tidy(self) -> None:

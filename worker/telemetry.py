@@ -18,7 +18,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
 from structlog.typing import EventDict
 
 from contracts.signals import INSTRUMENTATION, LogField
@@ -122,7 +121,7 @@ def log_to(stream: Any = sys.stderr, level: int = logging.INFO) -> None:
 
 
 def _known_fields_first(_logger: Any, _method: str, line: EventDict) -> EventDict:
-    return {field: line[field] for field in LogField if field in line} | line
+    return {**{field: line[field] for field in LogField if field in line}, **line}
 
 
 _as_json: Final = structlog.processors.JSONRenderer(ensure_ascii=False)

@@ -110,7 +110,7 @@ def _print_result(found: facts.Facts, differences: list[str], inbox: Path, *, as
     if as_json:
         print(report.as_json(found, differences, inbox))
     else:
-        report.show(Console(), found, differences, inbox)
+        report.show(found, differences, inbox)
 
 
 def _progress(talk: Console) -> Progress:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from contracts.dead_letter import header_name
@@ -13,15 +14,19 @@ from deploy.local.broker_view import Look
 from deploy.local.facts import Facts, dead_letter_of
 from deploy.local.inbox import StoredMail
 
+_LONGEST_SUBJECT = 50
+_WIDTH = 240  # wide enough for every line: a narrow terminal breaks one rather than lose its end
 
-def show(console: Console, facts: Facts, differences: list[str], folder: Path) -> None:
+
+def show(facts: Facts, differences: list[str], folder: Path) -> None:
     """One line a mail and one a dead letter, and whether that is what had to come."""
-    console.print(_mail_table(facts.mails, folder), _dead_table(facts.dead))
+    console = Console(width=_WIDTH, highlight=False)
+    console.print(_mail_table(facts.mails, folder), "", _dead_table(facts.dead), "")
     for difference in differences:
-        console.print(f"[red]✗[/] {difference}", soft_wrap=True, highlight=False)
+        console.print(f"[red]✗[/] {escape(difference)}")
     if not differences:
         numbers = f"{len(facts.mails)} mails and {len(facts.dead)} dead letters"
-        console.print(f"[green]✓[/] {numbers}: exactly what the events had to lead to.", highlight=False)
+        console.print(f"[green]✓[/] {numbers}: exactly what the events had to lead to.")
 
 
 def as_json(facts: Facts, differences: list[str], folder: Path) -> str:
@@ -58,15 +63,25 @@ def _dead(look: Look) -> dict[str, str]:
 
 
 def _mail_table(mails: list[StoredMail], folder: Path) -> Table:
-    table = Table("To", "Subject", "Language", "File", title=f"Mails in {folder}", title_justify="left")
+    table = _table(f"Mails in {folder}", "To", "Language", "Subject", "File")
     for mail in mails:
-        table.add_row(", ".join(mail.to), mail.subject, mail.language, mail.file)
+        table.add_row(*map(escape, (", ".join(mail.to), mail.language, _cut(mail.subject), mail.file)))
     return table
 
 
 def _dead_table(dead: list[Look]) -> Table:
-    table = Table("Class", "Code", "Text", title="Dead letters", title_justify="left")
-    for look in dead:
-        letter = dead_letter_of(look)
-        table.add_row(letter.dead_class, letter.code, letter.text)
+    table = _table("Dead letters", "Class", "Code", "Text")
+    for letter in map(dead_letter_of, dead):
+        table.add_row(*map(escape, (letter.dead_class, letter.code, letter.text)))
     return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True, style="none", header_style="dim")
+    return table
+
+
+def _cut(subject: str) -> str:
+    return subject if len(subject) <= _LONGEST_SUBJECT else f"{subject[: _LONGEST_SUBJECT - 1]}…"

@@ -8,8 +8,8 @@
         assert server.accepted[0].recipients == ("ann@example.org",)
 
 Without a script it accepts everything that RFC 5321 lets it accept. Input may be pipelined. A script can step
-in at `CONNECT` (before the greeting), `EHLO`, `HELO`, `STARTTLS`, `AUTH`, `MAIL`, `RCPT`, `DATA`, `CONTENT` (the
-first line after 354), `BODY` (the reply to the final dot), `RSET`, `NOOP` and `QUIT`.
+in at these points: `CONNECT` (before the greeting), `EHLO`, `HELO`, `STARTTLS`, `AUTH`, `MAIL`, `RCPT`, `DATA`,
+`CONTENT` (the first line after 354), `BODY` (the reply to the final dot), `RSET`, `NOOP` and `QUIT`.
 """
 
 import asyncio

@@ -50,7 +50,10 @@ class Answer:
 
 @dataclass
 class TokenServer:
-    """The endpoint. `clients` (id -> secret) and `lifetime` (seconds of a token) may change while it runs."""
+    """The endpoint. `clients` (id -> secret) and `lifetime` (seconds of a token) may change while it runs.
+
+    `asked` is an event, set by every request.
+    """
 
     tls: ssl.SSLContext
     host: str = "127.0.0.1"
@@ -59,6 +62,7 @@ class TokenServer:
     lifetime: float = 3600
     requests: list[TokenRequest] = field(default_factory=list)
     issued: list[str] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._script: list[Answer] = []
@@ -123,6 +127,7 @@ class TokenServer:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await _read(reader)
         self.requests.append(request)
+        self.asked.set()
         answer = self._next_answer() or self._ordinary(request)
         await asyncio.sleep(answer.delay)
         writer.write(_written(answer))

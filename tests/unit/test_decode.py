@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from contracts.dead_letter import Reason
 from contracts.events import Event, SystemEvent, WorkflowEvent
+from tests.support.examples import EXAMPLES, SYSTEM, WORKFLOW, changed, example
 from worker.decode import STRUCTURED, decode
 from worker.errors import PermanentError
 
-EXAMPLES = Path(__file__).parents[2] / "contracts" / "examples"
-SUBMIT = json.loads((EXAMPLES / "workflow-submit.json").read_bytes())
-MISSED = json.loads((EXAMPLES / "system-schedule-missed.json").read_bytes())
+SUBMIT = example(WORKFLOW)
+MISSED = example(SYSTEM)
 
 
 def structured(event: Any, **options: Any) -> Event:
@@ -30,17 +30,6 @@ def refusal(event: Any, **options: Any) -> PermanentError:
     with pytest.raises(PermanentError) as raised:
         structured(event, **options)
     return raised.value
-
-
-def changed(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A deep copy of `event` with the value at the dotted `path` replaced."""
-    copy = json.loads(json.dumps(event))
-    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
-    target = copy
-    for part in parents:
-        target = target[part]
-    target[last] = value
-    return dict(copy)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.json")), ids=lambda path: path.stem)

@@ -10,7 +10,12 @@ from contracts.dead_letter import Reason
 from worker.errors import PermanentError
 from worker.placeholders import MAX_OUTPUT_CHARACTERS, Placeholders
 
-ANSWERS = {"name": "Wyn ap Llŷr", "unanswered": "", "markup": "<b>{{ name }}</b> {% raw %}", "cyfeiriad-1": "Bro Ddu"}
+ANSWERS = {
+    "name": "Wyn ap Llŷr",
+    "unanswered": "",
+    "markup": "<b>{{ name }}</b> {% raw %}",
+    "cyfeiriad-1": "Bro Ddu",
+}
 
 
 def filled(source: str, values: dict[str, str] = ANSWERS) -> str:
@@ -86,21 +91,24 @@ def test_what_is_filled_in_is_bounded() -> None:
         placeholders.fill("{{ a }}")
 
 
+def reason_of_refusal(source: str) -> Reason | None:
+    """Why `source` is refused, if it is."""
+    try:
+        filled(source)
+    except PermanentError as refusal:
+        return refusal.reason
+    return None
+
+
 @given(st.text(st.sampled_from("{}%-|:.[]()'\" \n\0aname19,=<>!?#ŷ\ud800")))
 @settings(max_examples=300, deadline=None)
 def test_no_text_raises_anything_else(source: str) -> None:
     """Whatever a rule holds, it is filled in or it is a template error."""
-    try:
-        filled(source)
-    except PermanentError as error:
-        assert error.reason is Reason.TEMPLATE
+    assert reason_of_refusal(source) in (None, Reason.TEMPLATE)
 
 
 @given(st.text(st.sampled_from("|:.[]()'\" \n\0aname19,=<>!?#-ŷ\ud800"), max_size=60))
 @settings(max_examples=300, deadline=None)
 def test_no_statement_raises_anything_else(statement: str) -> None:
     """The same within the braces."""
-    try:
-        filled("{{" + statement + "}}")
-    except PermanentError as error:
-        assert error.reason is Reason.TEMPLATE
+    assert reason_of_refusal("{{" + statement + "}}") in (None, Reason.TEMPLATE)

@@ -117,7 +117,7 @@ def warnings(settings: SmtpSettings) -> tuple[str, ...]:
 
 
 def _oauth2_faults(settings: SmtpSettings) -> Iterator[ConfigurationError]:
-    tenant = settings.EmailSmtpOAuth2AzureTenantId.strip()
+    tenant = _tenant(settings)
     endpoint = settings.EmailSmtpOAuth2TokenEndpoint.strip()
     if _encryption(settings) is Encryption.NONE:
         yield ConfigurationError(Reason.OAUTH2_REQUIRES_TLS)
@@ -165,7 +165,7 @@ def _authentication(settings: SmtpSettings, sender: str | None, entra_authority:
 
 
 def _oauth2(settings: SmtpSettings, sender: str | None, entra_authority: str) -> OAuth2:
-    tenant = settings.EmailSmtpOAuth2AzureTenantId.strip()
+    tenant = _tenant(settings)
     entra = f"{entra_authority.rstrip('/')}/{quote(tenant, safe='')}/oauth2/v2.0/token"
     return OAuth2(
         username=_mailbox(settings, sender),
@@ -174,6 +174,10 @@ def _oauth2(settings: SmtpSettings, sender: str | None, entra_authority: str) ->
         token_endpoint=entra if tenant else settings.EmailSmtpOAuth2TokenEndpoint.strip(),
         scope=settings.EmailSmtpOAuth2Scope.strip() or (MICROSOFT_SCOPE if tenant else ""),
     )
+
+
+def _tenant(settings: SmtpSettings) -> str:
+    return settings.EmailSmtpOAuth2AzureTenantId.strip()
 
 
 def _mailbox(settings: SmtpSettings, sender: str | None) -> str:
@@ -218,5 +222,5 @@ def _basic_warnings(settings: SmtpSettings) -> Iterator[str]:
 
 
 def _oauth2_warnings(settings: SmtpSettings) -> Iterator[str]:
-    if not settings.EmailSmtpOAuth2AzureTenantId and not settings.EmailSmtpOAuth2Scope:
+    if not _tenant(settings) and not settings.EmailSmtpOAuth2Scope.strip():
         yield "EmailSmtpOAuth2Scope is empty, which providers other than Microsoft 365 usually do not accept."

@@ -2,8 +2,8 @@
 
 Knows nothing of SMTP: a session is anything with `usable`, `expires_at` and `close()`. It decides synchronously
 and only then waits or opens, so no state is half changed. Each login has a stack of idle sessions and a queue
-of waiting mails a lane, all of them O(1); urgent mail is served first. A mail waits for its rate before it takes
-a session, so no session stands idle in the hands of somebody who may not send yet.
+of waiting mails a lane, all of them O(1); urgent mail is served first. A mail waits for its rate before it
+takes a session, so no session stands idle in the hands of somebody who may not send yet.
 """
 
 import asyncio

@@ -48,7 +48,7 @@ class Reply:
     @property
     def line(self) -> str:
         """`<code> <text>` as one line of printable characters."""
-        return _one_line(f"{self.code} {self.text}")
+        return _one_line(f"{self.code:03} {self.text}")
 
 
 class Rule(NamedTuple):
@@ -146,7 +146,7 @@ _LIMITS: Final = (
         Scope.SERVER,
     ),
     _transient(_ANY, r"^4\d\d .*gr[ea]y-?list", Reason.SMTP_THROTTLED, Scope.MESSAGE),
-    _transient(_ANY, r"^421 ", Reason.SMTP_BUSY, Scope.SERVER),
+    _transient(_ANY, r"^421\b", Reason.SMTP_BUSY, Scope.SERVER),
 )
 
 _LOGIN: Final = (
@@ -182,7 +182,7 @@ _LOGIN: Final = (
         Reason.SMTP_AUTHENTICATION_REFUSED,
         "The provider wants an application password in EmailSmtpPassword instead of the account's own.",
     ),
-    _permanent(_AUTH, r"^538 ", Reason.SMTP_AUTHENTICATION_MISSING),
+    _permanent(_AUTH, r"^538\b", Reason.SMTP_AUTHENTICATION_MISSING),
     _permanent(_AUTH, r"^5|^432 4\.7\.12\b", Reason.SMTP_AUTHENTICATION_REFUSED),
     _transient(_AUTH, r"^454 .*system problem", Reason.SMTP_BUSY, Scope.SERVER),
 )
@@ -196,7 +196,7 @@ _PERMISSION: Final = (
     ),
     _permanent(
         _TRANSACTION,
-        r"^530 |^5.*(5\.7\.57\b|not logged in|not authenticated|authentication (is )?required)|^503 .*auth",
+        r"^530\b|^5.*(5\.7\.57\b|not logged in|not authenticated|authentication (is )?required)|^503 .*auth",
         Reason.SMTP_AUTHENTICATION_MISSING,
     ),
     _permanent(
@@ -222,7 +222,7 @@ _MESSAGE: Final = (
     _permanent(_TRANSACTION, r"^5\d\d 5\.6\.[79]\b|^5.*SMTPUTF8", Reason.ADDRESS_UNSUPPORTED),
     _permanent(_RCPT | _CONTENT, r"^5\d\d 5\.1\.([1236]|10)\b", Reason.RECIPIENT_REFUSED),
     # The session was out of step, not the message at fault.
-    _transient(_TRANSACTION, r"^503 ", Reason.SMTP_BUSY, Scope.MESSAGE),
+    _transient(_TRANSACTION, r"^503\b", Reason.SMTP_BUSY, Scope.MESSAGE),
     _permanent(_RCPT, r"^5\d\d 5\.7\.", Reason.MESSAGE_REFUSED),
     _permanent(_RCPT, r"^5", Reason.RECIPIENT_REFUSED),
     _permanent(_TRANSACTION, r"^5", Reason.MESSAGE_REFUSED),
@@ -236,12 +236,12 @@ _DEFAULTS: Final = (
     # Policy about this one message. Were it taken for the server's trouble, one message could hold up all.
     _transient(_TRANSACTION, r"^45[01] 4\.7\.|^452 4\.5\.3\b", Reason.SMTP_THROTTLED, Scope.MESSAGE),
     _transient(_RCPT, r"^4", Reason.SMTP_MAILBOX_UNAVAILABLE, Scope.MESSAGE),
-    _transient(_TRANSACTION, r"^450 |^4\d\d 4\.2\.", Reason.SMTP_MAILBOX_UNAVAILABLE, Scope.MESSAGE),
+    _transient(_TRANSACTION, r"^450\b|^4\d\d 4\.2\.", Reason.SMTP_MAILBOX_UNAVAILABLE, Scope.MESSAGE),
     _transient(_TRANSACTION, r"^4", Reason.SMTP_BUSY, Scope.MESSAGE),
     _permanent(_STARTTLS, r"^5", Reason.SMTP_STARTTLS_MISSING),
     _permanent(
         _GREETING,
-        r"^-1 ",
+        r"^-",
         Reason.SMTP_PORT_MISMATCH,
         "What answers at EmailSmtpPort is not an SMTP server: check EmailSMTPHost and EmailSmtpPort.",
     ),

@@ -7,7 +7,6 @@ leaves it unusable, so a late reply can never be taken for another mail's.
 
 import asyncio
 import base64
-import binascii
 import re
 import ssl
 import time
@@ -197,7 +196,7 @@ class Session:
     async def _ask(self, phase: Phase, *command: bytes) -> None:
         with _in(phase):
             response = await self._smtp.execute_command(*command)
-        if response.code not in _YES[phase]:
+        if response.code not in _SUCCESS[phase]:
             raise judge(phase, _reply(response))
 
     async def _reset(self) -> None:
@@ -310,7 +309,7 @@ async def _log_in(smtp: SMTP, plan: ConnectionPlan, bearer: Token | None) -> str
     secret = who.password if isinstance(who, Basic) else cast("Token", bearer).value
     lines = _SASL[mechanism](who.username, secret.get_secret_value())
     with _in(Phase.AUTH):
-        reply = await _converse(smtp, mechanism, [base64.b64encode(line.encode()) for line in lines])
+        reply = await _converse(smtp, mechanism, [_base64(line) for line in lines])
     if reply.code != SMTPStatus.auth_successful:
         raise judge(Phase.AUTH, reply)
     return mechanism
@@ -321,10 +320,8 @@ def _mechanism(who: Basic | OAuth2, offered: Sequence[str]) -> str:
     for mechanism in usable:
         if mechanism in offered:
             return mechanism
-    raise PermanentError(
-        Reason.SMTP_AUTHENTICATION_MISSING,
-        f"needed {' or '.join(usable)}, offered {', '.join(offered) or 'none'}".upper(),
-    )
+    needed, given = " or ".join(usable), ", ".join(offered) or "nothing"
+    raise PermanentError(Reason.SMTP_AUTHENTICATION_MISSING, f"needed for AUTH: {needed}; offered: {given}")
 
 
 async def _converse(smtp: SMTP, mechanism: str, lines: Sequence[bytes]) -> Reply:
@@ -344,11 +341,16 @@ async def _converse(smtp: SMTP, mechanism: str, lines: Sequence[bytes]) -> Reply
     return _without(lines, Reply(response.code, f"{response.message} {_reason_in(challenge)}".rstrip()))
 
 
+def _base64(line: str) -> bytes:
+    # A password from the environment may hold bytes that are no UTF-8: they go as they came.
+    return base64.b64encode(line.encode(errors="surrogateescape"))
+
+
 def _reason_in(challenge: str) -> str:
     """The JSON by which XOAUTH2 and OAUTHBEARER say why a token is refused."""
     try:
         decoded = base64.b64decode(challenge, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return ""
     return decoded if decoded.startswith("{") else ""
 
@@ -382,7 +384,7 @@ def _reply(response: SMTPResponse) -> Reply:
     return Reply(response.code, response.message)
 
 
-_YES: Final[Mapping[Phase, tuple[int, ...]]] = {
+_SUCCESS: Final[Mapping[Phase, tuple[int, ...]]] = {
     Phase.MAIL: (SMTPStatus.completed,),
     Phase.RCPT: (SMTPStatus.completed, SMTPStatus.will_forward),
     Phase.DATA: (SMTPStatus.start_input,),

@@ -5,7 +5,7 @@ import smtplib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email import message_from_bytes, policy
+from email import policy
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -45,10 +45,10 @@ def mail(to: str, subject: str, language: str = "cy") -> EmailMessage:
 
 
 def test_a_mail_is_stored_as_sent_and_indexed(folder: Path) -> None:
-    """The index has envelope, decoded subject, language and file; the file has the bytes."""
-    sent = mail("d.pritchard@broddu.example", "Angen cymeradwyaeth: Tŷ Ŵyl")
+    """The index has envelope, decoded subject, language and file; the file has the bytes, dots included."""
+    sent = mail("d.pritchard@broddu.example", "Angen cymeradwyaeth: Tŷ Ŵyl").as_bytes()
     with running_inbox(folder) as (_, port), smtplib.SMTP("127.0.0.1", port) as client:
-        client.send_message(sent)
+        client.sendmail("no-reply@contensis.example", ["d.pritchard@broddu.example"], sent)
     (stored,) = read_index(folder)
     assert stored.model_dump() == {
         "number": 1,
@@ -58,9 +58,7 @@ def test_a_mail_is_stored_as_sent_and_indexed(folder: Path) -> None:
         "language": "cy",
         "file": "0001-d.pritchard@broddu.example.eml",
     }
-    kept = message_from_bytes((folder / stored.file).read_bytes(), policy=policy.default)
-    assert kept["Subject"] == sent["Subject"]
-    assert kept.get_content() == "Helo Siân\n.\nA line that was a dot.\n"
+    assert (folder / stored.file).read_bytes() == sent
 
 
 def test_addresses_beyond_ascii_are_accepted(folder: Path) -> None:

@@ -320,7 +320,8 @@ async def test_a_server_that_offers_no_usable_mechanism_is_told_apart(
         error = await _error(_open(server, tls, BASIC))
     assert isinstance(error, PermanentError)
     assert error.reason is Reason.SMTP_AUTHENTICATION_MISSING
-    assert error.detail == f"NEEDED PLAIN OR LOGIN, OFFERED {mechanisms[0] if mechanisms else 'NONE'}"
+    offered = mechanisms[0].lower() if mechanisms else "nothing"
+    assert error.detail == f"needed for AUTH: plain or login; offered: {offered}"
     assert not server.logins
 
 

@@ -1,0 +1,96 @@
+"""What acceptance tests share: a real broker, a scripted SMTP server, and the worker as a process."""
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+
+from contracts.events import EVENT
+from contracts.samples import fresh
+from contracts.topology import DEAD_QUEUES, RETRY_TIERS, Lane, dead_queue, retry_tier, work_queue
+from tests.support.amqp import declared, depth, publish, take
+from tests.support.examples import example
+from tests.support.smtp_server import SmtpServer
+from tests.support.worker import Worker
+
+
+@dataclass
+class World:
+    """Everything around one worker, with names and ports of its own."""
+
+    url: str
+    prefix: str
+    folder: Path
+    smtp: SmtpServer
+    channel: AbstractChannel
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings that make a worker send through our server."""
+        return {
+            "NOTIFY_BROKER_URL": self.url,
+            "NOTIFY_PREFIX": self.prefix,
+            "EmailSMTPHost": self.smtp.host,
+            "EmailSmtpPort": str(self.smtp.port),
+        }
+
+    async def worker(self, *, ready: bool = True, **settings: str) -> Worker:
+        """A worker with `settings` over ours; waited for until it consumes."""
+        worker = Worker(self.folder, **{**self.settings, **settings})
+        self.workers.append(worker)
+        if ready:
+            await worker.until_said(action="ready")
+        return worker
+
+    async def publish(self, event: dict[str, Any], key: str = "", **options: Any) -> None:
+        """Publishes `event` in structured mode, by default with its own routing key."""
+        key = key or EVENT.validate_python(event).routing_key()
+        await publish(self.channel, self.prefix, key, json.dumps(event).encode(), **options)
+
+    async def dead(self, name: str) -> AbstractIncomingMessage:
+        """The next dead letter of a dead queue, taken out of it."""
+        message = await take(self.channel, dead_queue(name, self.prefix))
+        await message.ack()
+        return message
+
+    async def dead_letters(self) -> dict[str, int]:
+        """How many messages are in each dead queue that has any."""
+        return await self._depths(dead_queue(name, self.prefix) for name in (*DEAD_QUEUES, "unroutable"))
+
+    async def unfinished(self) -> dict[str, int]:
+        """How many messages are in each work queue and tier that has any."""
+        lanes = (work_queue(lane, self.prefix) for lane in Lane)
+        return await self._depths([*lanes, *(retry_tier(tier, self.prefix) for tier in RETRY_TIERS)])
+
+    async def _depths(self, queues: Iterable[str]) -> dict[str, int]:
+        depths = {queue: await depth(self.channel, queue) for queue in queues}
+        return {queue.removeprefix(f"{self.prefix}."): count for queue, count in depths.items() if count}
+
+    def mails(self) -> list[EmailMessage]:
+        """What the SMTP server accepted, parsed."""
+        return [message_from_bytes(mail.content, policy=policy.default) for mail in self.smtp.accepted]
+
+    def recipients(self) -> list[str]:
+        """To whom the accepted mails went, sorted."""
+        return sorted(recipient for mail in self.smtp.accepted for recipient in mail.recipients)
+
+
+@pytest.fixture
+async def world(broker_url: str, prefix: str, tmp_path: Path) -> AsyncIterator[World]:
+    """A world of its own for each test; its workers end with it."""
+    async with AsyncExitStack() as stack:
+        channel = await stack.enter_async_context(declared(broker_url, prefix))
+        smtp = await stack.enter_async_context(SmtpServer())
+        here = World(broker_url, prefix, tmp_path, smtp, channel)
+        yield here
+        for worker in here.workers:
+            worker.kill()
