@@ -102,7 +102,7 @@ def _environment(sources: Mapping[str, str]) -> jinja2.Environment:
 
 def _sayable(value: object) -> object:
     """What a template puts out, without what no mail can carry."""
-    return clean(value) if type(value) is str else value
+    return value if type(value) is not str or value.isprintable() else clean(value)
 
 
 def _wordings(roots: list[Path]) -> dict[str, Wording]:

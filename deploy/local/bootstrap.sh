@@ -31,15 +31,17 @@ can_install() {
 }
 
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-        apt-get -qq -o DPkg::Lock::Timeout=120 "$@" >/dev/null
+    complaint=$(as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+        apt-get -qq -o DPkg::Lock::Timeout=120 "$@" 2>&1)
 }
 
 # Fresh machines have no package lists, and old lists name packages that are gone: try, refresh, try again.
 apt_install() {
-    apt_get install -y --no-install-recommends "$@" 2>/dev/null && return
+    apt_get install -y --no-install-recommends "$@" && return
     say "Refreshing the package lists"
-    apt_get update && apt_get install -y --no-install-recommends "$@"
+    apt_get update && apt_get install -y --no-install-recommends "$@" && return
+    say "$complaint"
+    return 1
 }
 
 # --- Python -----------------------------------------------------------------------------------------------------
@@ -109,7 +111,8 @@ install_without_starting() {
     allow_start
     if command -v systemctl >/dev/null; then
         # shellcheck disable=SC2086 # several names
-        as_root systemctl --quiet disable $services >/dev/null 2>&1 || say "Could not disable: $services"
+        as_root systemctl --quiet disable $services 2>/dev/null ||
+            say "At the next boot these services will start: $services"
     fi
 }
 

@@ -17,8 +17,8 @@ from worker.stationery import bundled
 
 ANSWERS = {"name": "Wyn <b>ap</b> Llŷr", "enquiry": "Un\nDau"}
 TABLE = Piece("Enw: Wyn", Markup("<table><tr><td>Wyn</td></tr></table>"), block=True)
-ELEMENTS = """a abbr blockquote br caption code del div em h2 h3 h4 h5 h6 ins kbd li mark ol p pre s strong sub sup
-table tbody td tfoot th thead tr u ul var"""
+ELEMENTS = """a abbr blockquote br caption code del div em h2 h3 h4 h5 h6 ins kbd li mark ol p pre s strong sub
+sup table tbody td tfoot th thead tr u ul var"""
 ATTRIBUTES = frozenset({"style", "href", "start"})
 
 

@@ -366,7 +366,14 @@ def test_a_subject_is_plain_where_it_can_be_and_encoded_where_it_must(subject: s
         pytest.param("", "To: a@b.example", id="none"),
         pytest.param("Dawson, E. <x@y>", 'To: "Dawson, E. <x@y>" <a@b.example>', id="quoted"),
         pytest.param('E "Em" D', "To: =?utf-8?q?E_=22Em=22_D?= <a@b.example>", id="holds-quotes"),
+        pytest.param("a\\b", "To: =?utf-8?q?a=5Cb?= <a@b.example>", id="holds-a-backslash"),
+        pytest.param("=?utf-8?q?x?=", "To: =?utf-8?b?PT91dGYtOD9xP3g/PQ==?= <a@b.example>", id="looks-encoded"),
         pytest.param("Siân", "To: =?utf-8?b?U2nDom4=?= <a@b.example>", id="beyond-ascii"),
+        pytest.param(
+            "Siân (Broddu) Llŷr",
+            "To: =?utf-8?q?Si=C3=A2n_=28Broddu=29_Ll=C5=B7r?= <a@b.example>",
+            id="brackets",
+        ),
         pytest.param("x" * 60, f'To: "{"x" * 60}"\r\n <a@b.example>', id="folded-before-the-address"),
         pytest.param(
             "x" * 71,
@@ -405,6 +412,7 @@ def test_an_id_is_one_word_in_angle_brackets(message_id: str, line: str) -> None
         pytest.param("x" * 998, "7bit", id="longest-line"),
         pytest.param("x" * 999, "quoted-printable", id="line-too-long"),
         pytest.param("Siân, mae'r drysau ar agor", "quoted-printable", id="some-beyond-ascii"),
+        pytest.param("Siân Llŷr", "base64", id="many-beyond-ascii"),
         pytest.param("中文" * 10, "base64", id="most-beyond-ascii"),
         pytest.param("a\x00b, and more text", "quoted-printable", id="replaced-control"),
         pytest.param("a\n--=_alternative-c73b7ac1b54b5ad8--\nb", "quoted-printable", id="boundary-inside"),
@@ -415,6 +423,34 @@ def test_a_body_is_sent_as_it_is_or_in_the_shorter_encoding(text: str, encoding:
     part = leaves(read(replace(LETTER, text=text)))[0]
     assert part["Content-Transfer-Encoding"] == encoding
     assert part.get_content() == in_a_body(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        pytest.param("a\nb\rc\r\nd\n\re", "a\r\nb\r\nc\r\nd\r\n\r\ne", id="line-ends"),
+        pytest.param(" a\tb \n", " a\tb \r\n", id="blanks-stay"),
+        pytest.param("a\0b\x0bc\x1bd", "a\ufffdb\ufffdc\ufffdd", id="controls"),
+        pytest.param("a\ud83d", "a\ufffd", id="lone-surrogate"),
+        pytest.param("a\u2028b\x85c", "a\u2028b\x85c", id="line-ends-of-unicode-are-text"),
+    ],
+)
+def test_a_body_is_cleaned_of_what_no_mail_may_hold(text: str, body: str) -> None:
+    """RFC 2045 §2.7 and §2.8: lines end with CRLF; what cannot be sent is shown to have been there."""
+    text_part, html_part = leaves(read(replace(LETTER, text=text, html=text)))
+    assert text_part.get_content() == html_part.get_content() == body
+
+
+def test_quoted_printable_keeps_lines_readable() -> None:
+    """RFC 2045 §6.7: line breaks stay, long lines are broken softly, blanks at their ends are encoded."""
+    message = compose(replace(LETTER, text="Siân,\nplease look at this. \n" + "x" * 100 + "\n.\n"))
+    assert (
+        "\r\n\r\nSi=C3=A2n,\r\nplease look at this.=20\r\n"
+        + "x" * 75
+        + "=\r\n"
+        + "x" * 25
+        + "\r\n=2E\r\n\r\n--=_"
+    ).encode() in message
 
 
 @pytest.mark.parametrize(
@@ -484,6 +520,8 @@ def test_a_file_has_a_valid_media_type(written: str, sent: str) -> None:
         pytest.param("", "", id="none"),
         pytest.param("report 1.pdf", ';\r\n filename="report 1.pdf"', id="quoted"),
         pytest.param('a"b\\c.pdf', ";\r\n filename*=utf-8''a%22b%5Cc.pdf", id="holds-quotes"),
+        pytest.param("a\\b.pdf", ";\r\n filename*=utf-8''a%5Cb.pdf", id="holds-a-backslash"),
+        pytest.param("=?x?=", ";\r\n filename*=utf-8''%3D%3Fx%3F%3D", id="looks-encoded"),
         pytest.param("tŷ.pdf", ";\r\n filename*=utf-8''t%C5%B7.pdf", id="beyond-ascii"),
         pytest.param("a\r\nb.pdf", ';\r\n filename="a b.pdf"', id="one-line"),
         pytest.param(

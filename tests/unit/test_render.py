@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from contracts.dead_letter import Reason
-from contracts.events import Event
+from contracts.events import Event, WorkflowEvent
 from tests.support.examples import (
     FORM,
     NAMES,
@@ -663,6 +663,17 @@ def test_no_two_texts_break_out_together(name: str, text: str, data: st.DataObje
     for path in (data.draw(paths), data.draw(paths)):
         document = replaced(document, path, text)
     assert EXPECTED_REFUSALS.issuperset(refusals(document))
+
+
+def test_a_lone_surrogate_is_replaced() -> None:
+    """The contract's own parser refuses one, but an event read leniently may hold it."""
+    event = event_of(example(WORKFLOW))
+    assert isinstance(event, WorkflowEvent)
+    resource = event.data.resource.model_copy(update={"title": "a\ud800b"})
+    broken = event.model_copy(update={"data": event.data.model_copy(update={"resource": resource})})
+    mail = RENDERER.render(broken, addressees(broken)[1])
+    assert mail.letter.subject == "Approval needed: a\ufffdb"
+    check(mail)
 
 
 def test_a_mail_cannot_be_forged_by_a_title() -> None:

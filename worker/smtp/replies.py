@@ -83,7 +83,6 @@ def explain(phase: Phase, fault: Exception) -> PermanentError | TransientError:
 
 
 _ANY: Final = frozenset(Phase)
-_MAIL: Final = frozenset({Phase.MAIL})
 _RCPT: Final = frozenset({Phase.RCPT})
 _AUTH: Final = frozenset({Phase.AUTH})
 _STARTTLS: Final = frozenset({Phase.STARTTLS})
