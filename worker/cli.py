@@ -48,6 +48,8 @@ def run(settings: SettingsFile = None) -> None:
         _complete(service.run(known))
     except BrokerRefusedError as error:
         _refuse(str(error))
+    except PermanentError as error:
+        _refuse(f"The templates cannot be loaded: {error}")
     except TopologyDiffersError as error:
         _refuse(
             "The broker has queues or exchanges that differ from what the worker needs:",

@@ -109,7 +109,7 @@ class Courier:
         if error.scope is not Scope.SERVER or error.unknown:
             return Retry(error)
         self._outage.failed(plan, error)
-        return Interrupted("server")
+        return Interrupted("server", error)
 
     def _of_outage(self) -> Outcome:
         if self._outage.given_up and self._outage.error is not None:

@@ -84,6 +84,8 @@ FAULTS_OF_CONNECTING: Final = frozenset(
         Reason.SMTP_TLS_VERSION,
         Reason.SMTP_CERTIFICATE,
         Reason.SMTP_STARTTLS_MISSING,
+        Reason.SMTP_RELAY_REFUSED,
+        Reason.SMTP_AUTHENTICATION_MISSING,
     }
 )
 

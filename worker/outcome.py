@@ -36,9 +36,13 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """It was not tried to the end, through no fault of its own; no attempt is counted."""
+    """It was not tried to the end, through no fault of its own; no attempt is counted.
+
+    `error` is what the server's trouble was, if it was met with this mail.
+    """
 
     why: Literal["server", "drain", "budget"]
+    error: TransientError | None = None
 
 
 Outcome = Delivered | Suppressed | Retry | Dead | Interrupted

@@ -19,7 +19,7 @@ from worker.decode import decode
 from worker.delivery import Delivery
 from worker.errors import PermanentError
 from worker.outcome import Dead, Outcome, Suppressed
-from worker.render import Addressee, Mail, Renderer, addressees
+from worker.render import Addressee, Mail, Renderer
 from worker.verdict import MailOutcome
 
 BUDGET_SECONDS: Final = 120.0
@@ -63,7 +63,11 @@ class Pipeline:
 
     async def _send_all(self, event: Event, delivery: Delivery) -> list[MailOutcome]:
         deadline = self.clock() + BUDGET_SECONDS
-        due = [addressee for addressee in addressees(event) if owed.is_owed(delivery.owed, addressee.index)]
+        due = [
+            addressee
+            for addressee in self.renderer.addressees(event)
+            if owed.is_owed(delivery.owed, addressee.index)
+        ]
         urgent = delivery.lane is Lane.URGENT
         outcomes = await asyncio.gather(
             *(self._send_one(event, to, urgent=urgent, deadline=deadline) for to in due)

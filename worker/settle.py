@@ -133,7 +133,7 @@ def _named(outcome: Outcome) -> tuple[str, str]:
             return "retry", error.reason
         case Dead(error):
             return "dead", error.reason
-        case Interrupted(why):
+        case Interrupted(why, _):
             return "interrupted", why
         case _:
             assert_never(outcome)

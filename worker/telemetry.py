@@ -20,7 +20,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from structlog.typing import EventDict
 
-from contracts.signals import INSTRUMENTATION, LogField
+from contracts.signals import INSTRUMENTATION, Attribute, LogField
 from worker import __version__
 from worker.errors import NotifyError
 
@@ -86,7 +86,7 @@ def span(name: str, kind: SpanKind = SpanKind.INTERNAL, **options: Any) -> Itera
 def fail(current: Span, code: str) -> None:
     """Marks `current` as failed with a code of the contract."""
     current.set_status(Status(StatusCode.ERROR, code))
-    current.set_attribute("error.type", code)
+    current.set_attribute(Attribute.ERROR_TYPE, code)
 
 
 def log_to(stream: Any = sys.stderr, level: int = logging.INFO) -> None:

@@ -82,7 +82,7 @@ class Past:
 
 def decide(outcomes: Sequence[MailOutcome], past: Past, now: datetime) -> Settlement:
     """The settlement that `outcomes` ask for. Pure."""
-    outcomes = [_given_up(mail, past, now) for mail in outcomes]
+    outcomes = [_given_up(_counted(mail, past), past, now) for mail in outcomes]
     tried_again = [mail for mail in outcomes if isinstance(mail.outcome, Retry)]
     interrupted = [mail for mail in outcomes if isinstance(mail.outcome, Interrupted)]
     if interrupted and _may_go_back(outcomes, past):
@@ -91,6 +91,15 @@ def decide(outcomes: Sequence[MailOutcome], past: Past, now: datetime) -> Settle
         retry=_retry_copy(tried_again, interrupted, past),
         dead=_dead_copy([mail for mail in outcomes if isinstance(mail.outcome, Dead)], past),
     )
+
+
+def _counted(mail: MailOutcome, past: Past) -> MailOutcome:
+    """A mail that meets the server's trouble again and again may be what causes it: then it counts."""
+    match mail.outcome:
+        case Interrupted(error=TransientError() as error) if past.delivery_count >= GIVE_BACKS:
+            return replace(mail, outcome=Retry(error))
+        case _:
+            return mail
 
 
 def _given_up(mail: MailOutcome, past: Past, now: datetime) -> MailOutcome:
@@ -115,7 +124,7 @@ def _may_go_back(outcomes: Sequence[MailOutcome], past: Past) -> bool:
         return False
     for mail in outcomes:
         match mail.outcome:
-            case Interrupted(why="server" | "drain") | Suppressed():
+            case Interrupted("server" | "drain") | Suppressed():
                 continue
             case _:
                 return False

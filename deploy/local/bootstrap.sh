@@ -2,8 +2,9 @@
 # Makes a checkout ready to run, with nothing there but python3: .venv from the lock file, and RabbitMQ's programs
 # from the distribution's packages. What is done already is not done again.
 #
-#   bootstrap.sh        both
-#   bootstrap.sh venv   only .venv
+#   bootstrap.sh            both
+#   bootstrap.sh venv       only .venv
+#   bootstrap.sh rabbitmq   only RabbitMQ
 #
 # RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server).
 set -eu
@@ -22,6 +23,8 @@ give_up() {
     exit 2
 }
 
+# --- Packages ---------------------------------------------------------------------------------------------------
+
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
@@ -36,10 +39,12 @@ apt_get() {
 }
 
 # Fresh machines have no package lists, and old lists name packages that are gone: try, refresh, try again.
-apt_install() {
-    apt_get install -y --no-install-recommends "$@" && return
+install_package() {
+    can_install || return
+    say "Installing $1 from the distribution's packages (once; a minute or so)"
+    apt_get install -y --no-install-recommends "$1" && return
     say "Refreshing the package lists"
-    apt_get update && apt_get install -y --no-install-recommends "$@" && return
+    apt_get update && apt_get install -y --no-install-recommends "$1" && return
     say "$complaint"
     return 1
 }
@@ -49,40 +54,45 @@ apt_install() {
 require_python() {
     command -v python3 >/dev/null || give_up "python3 is missing: install Python 3.11 or newer."
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        give_up "Python 3.11 or newer is needed; python3 is $(python3 -c 'import platform; print(platform.python_version())')."
+        give_up "Python 3.11 or newer is needed, and this is $(python3 --version)."
 }
 
 # Debian keeps what makes virtual environments in a package of its own.
 require_venv_module() {
     python3 -c 'import ensurepip, venv' 2>/dev/null && return
-    say "Installing python3-venv"
-    { can_install && apt_install python3-venv && python3 -c 'import ensurepip, venv'; } ||
+    { install_package python3-venv && python3 -c 'import ensurepip, venv'; } ||
         give_up "python3 cannot make virtual environments: install python3-venv (apt-get install python3-venv)."
 }
 
 # An environment knows where it lies and which Python made it, so a copied one is made anew.
-place() {
-    python3 -c 'import sys; print(sys.version.replace("\n", " "), sys.base_prefix)'
+origin() {
     pwd -P
+    python3 -c 'import sys; print(sys.base_prefix, sys.version.replace("\n", " "))'
 }
 
 contents() {
     cksum requirements-dev.lock pyproject.toml
 }
 
-make_venv() {
-    wanted="$(place; contents)"
-    [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+require_venv() {
+    origin=$(origin)
+    contents=$(contents)
+    made_from=$(cat "$stamp" 2>/dev/null) || made_from=
+    [ "$made_from" = "$origin $contents" ] && return
     require_venv_module
     say "Making .venv from requirements-dev.lock (once; a minute or so)"
-    case "$(cat "$stamp" 2>/dev/null)" in
-        "$(place)"* | "") python3 -m venv .venv ;;
+    case $made_from in
+        "" | "$origin "*) python3 -m venv .venv ;;
         *) python3 -m venv --clear .venv ;;
     esac
     rm -f "$stamp"
-    .venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements-dev.lock
-    .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation -e .
-    printf '%s\n' "$wanted" >"$stamp"
+    pip_install --require-hashes -r requirements-dev.lock
+    pip_install --no-deps --no-build-isolation -e .
+    printf '%s\n' "$origin $contents" >"$stamp"
+}
+
+pip_install() {
+    .venv/bin/python -m pip --disable-pip-version-check install --quiet "$@"
 }
 
 # --- RabbitMQ ---------------------------------------------------------------------------------------------------
@@ -91,23 +101,19 @@ require_rabbitmq() {
     if [ -n "${RABBITMQ_HOME:-}" ]; then
         [ -x "$RABBITMQ_HOME/sbin/rabbitmq-server" ] || give_up "RABBITMQ_HOME holds no sbin/rabbitmq-server."
     elif ! [ -x "$packaged_server" ]; then
-        install_rabbitmq
+        { install_rabbitmq && [ -x "$packaged_server" ]; } ||
+            give_up "RabbitMQ is missing: install it (apt-get install rabbitmq-server), or set RABBITMQ_HOME."
     fi
-}
-
-install_rabbitmq() {
-    say "Installing rabbitmq-server from the distribution's packages (once; a minute or so)"
-    { can_install && install_without_starting && [ -x "$packaged_server" ]; } ||
-        give_up "RabbitMQ is missing: install it (apt-get install rabbitmq-server), or set RABBITMQ_HOME to a server's folder."
 }
 
 # The package is wanted for its programs only: its service is not started, now or at the next boot. What runs
 # here already is left alone, and so is the machine's own policy about services, if it has one.
-install_without_starting() {
+install_rabbitmq() {
+    can_install || return
     services="rabbitmq-server.service"
     command -v epmd >/dev/null || services="$services epmd.service epmd.socket"
-    forbid_start
-    apt_install rabbitmq-server || return
+    forbid_start || return
+    install_package rabbitmq-server || return
     allow_start
     if command -v systemctl >/dev/null; then
         # shellcheck disable=SC2086 # several names
@@ -122,7 +128,7 @@ forbid_start() {
     trap 'exit 129' HUP
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    # 101: "action forbidden by policy"
+    # 101 is "action forbidden by policy".
     as_root sh -c "cat >$policy && chmod 755 $policy" <<'POLICY'
 #!/bin/sh
 # Temporary, while rabbitmq-server is being installed; safe to remove.
@@ -137,6 +143,15 @@ allow_start() {
     trap - EXIT HUP INT TERM
 }
 
-require_python
-make_venv
-[ "${1:-}" = venv ] || require_rabbitmq
+what=${1:-all}
+case $what in
+    all | venv | rabbitmq) ;;
+    *) give_up "usage: bootstrap.sh [venv|rabbitmq]" ;;
+esac
+if [ "$what" != rabbitmq ]; then
+    require_python
+    require_venv
+fi
+if [ "$what" != venv ]; then
+    require_rabbitmq
+fi

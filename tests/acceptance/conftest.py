@@ -1,10 +1,10 @@
 """What acceptance tests share: a real broker, a scripted SMTP server, and the worker as a process."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -14,10 +14,8 @@ import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from contracts.events import EVENT
-from contracts.samples import fresh
 from contracts.topology import DEAD_QUEUES, RETRY_TIERS, Lane, dead_queue, retry_tier, work_queue
 from tests.support.amqp import declared, depth, publish, take
-from tests.support.examples import example
 from tests.support.smtp_server import SmtpServer
 from tests.support.worker import Worker
 
@@ -43,12 +41,16 @@ class World:
             "EmailSmtpPort": str(self.smtp.port),
         }
 
-    async def worker(self, *, ready: bool = True, **settings: str) -> Worker:
+    async def worker(self, **settings: str) -> Worker:
         """A worker with `settings` over ours; waited for until it consumes."""
+        worker = self.starting_worker(**settings)
+        await worker.until_said(action="ready")
+        return worker
+
+    def starting_worker(self, **settings: str) -> Worker:
+        """A worker that may never come to consume."""
         worker = Worker(self.folder, **{**self.settings, **settings})
         self.workers.append(worker)
-        if ready:
-            await worker.until_said(action="ready")
         return worker
 
     async def publish(self, event: dict[str, Any], key: str = "", **options: Any) -> None:
@@ -74,6 +76,12 @@ class World:
     async def _depths(self, queues: Iterable[str]) -> dict[str, int]:
         depths = {queue: await depth(self.channel, queue) for queue in queues}
         return {queue.removeprefix(f"{self.prefix}."): count for queue, count in depths.items() if count}
+
+    async def until_unfinished(self, expected: dict[str, int]) -> None:
+        """Returns when just so many messages wait in the work queues and tiers."""
+        async with asyncio.timeout(30):
+            while await self.unfinished() != expected:
+                await asyncio.sleep(0.1)
 
     def mails(self) -> list[EmailMessage]:
         """What the SMTP server accepted, parsed."""

@@ -45,7 +45,7 @@ async def test_a_server_that_never_answers_does_not_hold_up_the_end(world: World
     async with asyncio.timeout(6):
         assert await worker.stop() == 0
     assert worker.said(action="drain", events=1)
-    assert await world.unfinished() == {"work.standard": 1}
+    await world.until_unfinished({"work.standard": 1})
 
 
 async def test_a_second_signal_forces_the_end(world: World) -> None:
@@ -109,7 +109,7 @@ async def test_a_queue_with_other_arguments_ends_it_with_the_difference(world: W
     queue = work_queue(Lane.STANDARD, world.prefix)
     await world.channel.queue_delete(queue)
     await world.channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
-    worker = await world.worker(ready=False)
+    worker = world.starting_worker()
     assert await worker.ended() == 2
     assert f"queue {queue}: " in worker.text
     assert "x-delivery-limit is not set, the worker needs 20" in worker.text
@@ -137,7 +137,7 @@ async def test_settings_that_cannot_be_read_end_it_with_every_fault(
 ) -> None:
     """Exit code 2, each fault with its setting's name, before anything is connected."""
     for arguments in (["run"], ["settings"]):
-        code, out, err = await command(*arguments, **settings)
+        code, out, err = await command(arguments, settings)
         assert code == 2
         assert out == ""
         assert all(word in err for word in words)

@@ -1,4 +1,4 @@
-"""One trace from the CMS to the server's 250, exported by the standard variables to a real OTLP/HTTP receiver."""
+"""One trace from the CMS to the server's 250, exported by the standard variables to a real OTLP receiver."""
 
 import asyncio
 import gzip

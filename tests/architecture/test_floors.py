@@ -24,7 +24,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     ),
     ("composed steps", "consume deliver"),
     ("life cycle", "service"),
-    ("commands", "cli screens"),
+    ("commands", "cli screens __main__"),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
 

@@ -3,8 +3,7 @@
 import aio_pika
 import pytest
 
-from contracts.topology import dead_queue, topology, work_queue
-from contracts.topology import Lane
+from contracts.topology import Lane, dead_queue, topology, work_queue
 from tests.support.amqp import declared, publish, take
 from worker.broker import connect
 from worker.declare import TopologyDiffersError, declare

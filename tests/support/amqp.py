@@ -46,7 +46,7 @@ async def take(channel: AbstractChannel, queue: str) -> AbstractIncomingMessage:
     """The next message of `queue`, waited for; not acknowledged."""
     source = await channel.get_queue(queue, ensure=False)
     async with asyncio.timeout(WAIT_SECONDS):
-        while (message := await source.get(fail=False)) is None:
+        while (message := await source.get(fail=False)) is None:  # noqa: ASYNC110 - a queue has no event
             await asyncio.sleep(0.02)
     return message
 
@@ -66,5 +66,5 @@ async def depth(channel: AbstractChannel, queue: str) -> int:
 async def until(condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
     """Returns when `condition` holds. Raises TimeoutError after `seconds`."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is watched is another process
             await asyncio.sleep(0.01)

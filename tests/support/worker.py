@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,9 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **settings}
 
 
-async def command(*arguments: str, stdin: bytes = b"", **settings: str) -> tuple[int, str, str]:
+async def command(
+    arguments: Sequence[str], settings: Mapping[str, str], *, stdin: bytes = b""
+) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a `notify-worker` command."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,

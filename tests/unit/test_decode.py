@@ -1,6 +1,7 @@
 """Bytes -> event, or a sentence that says what is wrong where."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,6 @@ JSON = st.recursive(
 @given(st.sampled_from(sorted(SUBMIT["data"])), JSON)
 def test_no_data_makes_it_raise_anything_else(field: str, value: Any) -> None:
     """Any JSON in any field of an event."""
-    try:
-        structured(json.dumps(changed(SUBMIT, f"data.{field}", value)).encode())
-    except PermanentError as error:
-        assert error.reason in {Reason.INVALID_DATA, Reason.ENVELOPE}
+    body = json.dumps(changed(SUBMIT, f"data.{field}", value)).encode()
+    with suppress(PermanentError):
+        assert structured(body).id == SUBMIT["id"]

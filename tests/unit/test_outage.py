@@ -20,6 +20,7 @@ class Clock:
     now = 0.0
 
     def __call__(self) -> float:
+        """Monotonic seconds."""
         return self.now
 
 
@@ -67,6 +68,8 @@ def test_only_settings_that_never_connected_run_out_of_patience(
         Reason.SMTP_TLS_VERSION,
         Reason.SMTP_CERTIFICATE,
         Reason.SMTP_STARTTLS_MISSING,
+        Reason.SMTP_RELAY_REFUSED,
+        Reason.SMTP_AUTHENTICATION_MISSING,
     ],
 )
 def test_a_fault_of_connecting_is_an_outage_once_the_settings_have_worked(reason: Reason) -> None:

@@ -25,6 +25,7 @@ BUSY = Retry(TransientError(Reason.SMTP_BUSY, scope=Scope.MESSAGE))
 GREYLISTED = Retry(TransientError(Reason.SMTP_BUSY, scope=Scope.MESSAGE, retry_after=300.0))
 UNKNOWN = Retry(TransientError(Reason.SMTP_UNREACHABLE, scope=Scope.SERVER, unknown=True))
 AWAY = Interrupted("server")
+HUNG_UP = Interrupted("server", TransientError(Reason.SMTP_UNREACHABLE, scope=Scope.SERVER))
 DRAINED = Interrupted("drain")
 NO_BUDGET = Interrupted("budget")
 
@@ -111,6 +112,13 @@ def test_every_mix_of_outcomes_has_one_settlement(outcomes: list[Outcome], expec
             "10s owes (0,) after 0",
             id="given back often: a fresh copy, far from the delivery limit",
         ),
+        pytest.param(
+            [HUNG_UP],
+            replace(FRESH, delivery_count=5),
+            "10s owes (0,) after 1",
+            id="the server is in trouble whenever this mail comes: it counts",
+        ),
+        pytest.param([HUNG_UP], replace(FRESH, delivery_count=4), "give back", id="not yet often enough"),
         pytest.param(
             [AWAY], replace(FRESH, attempts=2, delivery_count=4), "give back", id="given back a few times"
         ),

@@ -64,7 +64,6 @@ class OAuth2:
 
 
 Authentication = Anonymous | Basic | OAuth2
-Login = tuple[str, int, Encryption, Authentication]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,6 @@ class ConnectionPlan:
     port: int
     encryption: Encryption
     authentication: Authentication
-
-    @property
-    def login(self) -> Login:
-        """Sessions of one login are interchangeable; a changed secret is another login."""
-        return self.host, self.port, self.encryption, self.authentication
 
 
 def plan(

@@ -21,6 +21,7 @@ class FakeSession:
         self.closed = False
 
     async def close(self) -> None:
+        """Remembers it."""
         self.closed = True
 
 
@@ -32,6 +33,7 @@ class Opener:
         self.error: Exception | None = None
 
     async def __call__(self, _key: str) -> FakeSession:
+        """A new session, or the error."""
         await asyncio.sleep(0)
         if self.error:
             raise self.error
@@ -46,6 +48,7 @@ class Clock:
         self.now = 1000.0
 
     def __call__(self) -> float:
+        """Monotonic seconds."""
         return self.now
 
 
@@ -58,6 +61,7 @@ def pool_of(opener: Opener, clock: Clock | None = None, **limits: float) -> Pool
 async def leased(
     pool: Pool[str, FakeSession], *, urgent: bool = False, key: str = "a"
 ) -> AsyncIterator[FakeSession]:
+    """A lease of a login, with all the time there is."""
     async with pool.lease(key, urgent=urgent, deadline=time.monotonic() + FAR) as slot:
         yield slot.session
 
@@ -263,7 +267,7 @@ async def test_idle_sessions_are_closed_by_the_sweep() -> None:
 
 
 async def test_the_rate_holds_in_any_minute_and_keeps_a_reserve() -> None:
-    """Thirty a minute with one reserved: 29 standard, one urgent, and then a wait until the first is a minute old."""
+    """Thirty a minute with one reserved: 29 standard, one urgent, then a wait until the first is a minute old."""
     clock = Clock()
     pool = pool_of(Opener(), clock, messages_per_minute=30, reserved=1)
     for _ in range(29):

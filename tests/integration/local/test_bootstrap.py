@@ -1,0 +1,163 @@
+"""What `make setup` does on a machine that lacks things: what is installed, what is not, and what is said."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from deploy.local.child import Child
+from tests.support.machine import Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine without RabbitMQ."""
+    return Machine(tmp_path)
+
+
+def test_rabbitmq_is_installed_but_not_started(machine: Machine) -> None:
+    """No service of the package starts, then or at the next boot; other services may; no trace is left."""
+    code, said = machine.setup("rabbitmq")
+    assert (code, len(said)) == (0, 1), said
+    assert machine.calls("policy") == ["rabbitmq-server.service 101", "epmd.socket 101", "cron 0"]
+    assert machine.calls("systemctl") == ["--quiet disable rabbitmq-server.service epmd.service epmd.socket"]
+    assert not machine.policy.exists()
+
+
+def test_what_was_there_before_keeps_its_services(machine: Machine) -> None:
+    """A machine with Erlang may rely on its names daemon."""
+    machine.program("epmd", "")
+    assert machine.setup("rabbitmq")[0] == 0
+    assert machine.calls("systemctl") == ["--quiet disable rabbitmq-server.service"]
+
+
+def test_a_policy_of_the_machine_is_left_alone(machine: Machine) -> None:
+    """Whoever wrote one has decided already."""
+    machine.has("policy-rc.d", f"#!{shutil.which('sh')}\nexit 104\n")
+    machine.policy.chmod(0o755)
+    assert machine.setup("rabbitmq")[0] == 0
+    assert machine.calls("policy")[0] == "rabbitmq-server.service 104"
+    assert machine.policy.exists()
+
+
+def test_package_lists_are_refreshed_when_they_are_needed(machine: Machine) -> None:
+    """A fresh machine has none."""
+    machine.has("stale")
+    code, said = machine.setup("rabbitmq")
+    assert code == 0
+    assert said[1:] == ["Refreshing the package lists"]
+    assert [call.split()[3] for call in machine.calls("apt-get")] == ["install", "update", "install"]
+
+
+def test_without_a_package_it_says_what_to_do(machine: Machine) -> None:
+    """Exit code 2, apt's complaint, and one line at the end."""
+    machine.has("broken")
+    code, said = machine.setup("rabbitmq")
+    assert code == 2
+    assert "E: Unable to locate package" in said
+    assert said[-1] == (
+        "RabbitMQ is missing: install it (apt-get install rabbitmq-server), or set RABBITMQ_HOME."
+    )
+    assert not machine.policy.exists()
+
+
+def test_on_another_distribution_that_line_is_all(machine: Machine) -> None:
+    """Nothing is tried where there is no apt-get."""
+    machine.removes("apt-get")
+    code, said = machine.setup("rabbitmq")
+    assert (code, len(said)) == (2, 1), said
+
+
+def test_an_interrupted_installation_leaves_no_policy(machine: Machine) -> None:
+    """The machine's services must not stay forbidden because somebody pressed Ctrl-C."""
+    machine.has("slow")
+    log = machine.folder / "log"
+    with Child("setup", machine.command("rabbitmq"), log=log, env=machine.environment()) as script:
+        script.wait_until((machine.folder / "busy").exists, 20)
+        assert machine.policy.exists()
+        os.killpg(script.pid, signal.SIGTERM)  # as a terminal does: to the script and to apt-get
+        script.stop()
+    assert not machine.policy.exists()
+
+
+def test_nothing_is_done_where_rabbitmq_is_there(machine: Machine) -> None:
+    """The second run is silent."""
+    machine.has("rabbitmq-server")
+    machine.server.chmod(0o755)
+    assert machine.setup("rabbitmq") == (0, [])
+    assert machine.calls("apt-get") == []
+
+
+def test_another_server_can_be_named(machine: Machine) -> None:
+    """RABBITMQ_HOME is the folder that holds sbin/rabbitmq-server; a wrong one is told, not replaced."""
+    assert machine.setup("rabbitmq", RABBITMQ_HOME=str(machine.folder)) == (
+        2,
+        ["RABBITMQ_HOME holds no sbin/rabbitmq-server."],
+    )
+    (machine.folder / "sbin").mkdir()
+    machine.has("sbin/rabbitmq-server")
+    (machine.folder / "sbin" / "rabbitmq-server").chmod(0o755)
+    assert machine.setup("rabbitmq", RABBITMQ_HOME=str(machine.folder)) == (0, [])
+    assert machine.calls("apt-get") == []
+
+
+def test_the_environment_is_made_from_the_lock_once(machine: Machine) -> None:
+    """Hashes are required, the project itself is built from what is there, and the second run does nothing."""
+    assert machine.setup("venv") == (0, ["Making .venv from requirements-dev.lock (once; a minute or so)"])
+    made = machine.calls("python")
+    assert [call.split(" install ")[-1] for call in made] == [
+        "-m venv .venv",
+        "--quiet --require-hashes -r requirements-dev.lock",
+        "--quiet --no-deps --no-build-isolation -e .",
+    ]
+    assert machine.setup("venv") == (0, [])
+    assert machine.calls("python") == made
+
+
+@pytest.mark.parametrize(
+    ("changed", "content", "command"),
+    [
+        pytest.param("checkout/requirements-dev.lock", "new", "-m venv .venv", id="the lock: on top"),
+        pytest.param("python", "another Python", "-m venv --clear .venv", id="the Python: from nothing"),
+    ],
+)
+def test_the_environment_follows_what_it_was_made_from(
+    machine: Machine, changed: str, content: str, command: str
+) -> None:
+    """A new lock is installed over the old; another Python needs a new environment."""
+    machine.setup("venv")
+    before = len(machine.calls("python"))
+    machine.has(changed, content)
+    assert machine.setup("venv")[0] == 0
+    assert machine.calls("python")[before] == command
+
+
+def test_a_failed_installation_is_tried_again(machine: Machine) -> None:
+    """Half an environment is not taken for a whole one."""
+    machine.has("offline")
+    assert machine.setup("venv")[0] != 0
+    (machine.folder / "offline").unlink()
+    before = len(machine.calls("python"))
+    assert machine.setup("venv")[0] == 0
+    assert len(machine.calls("python")) > before
+
+
+def test_debians_venv_package_is_installed_when_it_is_missing(machine: Machine) -> None:
+    """Debian and Ubuntu split it from python3."""
+    (machine.folder / "ensurepip").unlink()
+    assert machine.setup("venv")[0] == 0
+    assert machine.calls("apt-get")[0].endswith("install -y --no-install-recommends python3-venv")
+
+
+def test_a_python_that_is_too_old_is_told(machine: Machine) -> None:
+    """One line, before anything is made."""
+    machine.has("old")
+    assert machine.setup("venv") == (2, ["Python 3.11 or newer is needed, and this is Python 3.9.2."])
+
+
+def test_a_missing_python_is_told(machine: Machine) -> None:
+    """One line instead of the shell's complaint."""
+    machine.removes("python3")
+    assert machine.setup("venv") == (2, ["python3 is missing: install Python 3.11 or newer."])
