@@ -58,6 +58,7 @@ class Action(StrEnum):
     PAUSE = "pause"
     PROBE = "probe"
     RESUME = "resume"
+    LOGIN_REFUSED = "login-refused"
     DRAIN = "drain"
     STOP = "stop"
     WARN = "warn"

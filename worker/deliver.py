@@ -5,9 +5,10 @@ consuming of all, and where the settings are at fault nothing is tried again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 from opentelemetry.trace import SpanKind
 
@@ -15,8 +16,10 @@ from contracts.dead_letter import Reason, rfc3339
 from contracts.signals import Attribute
 from contracts.signals import Span as SpanName
 from worker import telemetry
+from worker.connector import NotOpenedError
 from worker.errors import PermanentError, Scope, TransientError
 from worker.journal import RecentMails
+from worker.logins import Logins
 from worker.mime import compose, needs_smtputf8
 from worker.outage import Outage
 from worker.outcome import Dead, Delivered, Interrupted, Outcome, Retry, Suppressed
@@ -27,7 +30,8 @@ from worker.smtp.pool import BudgetSpentError, Pool, PoolClosedError
 from worker.smtp.replies import Reply
 from worker.smtp.session import Session, StaleSessionError
 
-OpenSession = Callable[[ConnectionPlan], Awaitable[Session]]
+_TOO_MANY: Final = frozenset({Reason.SMTP_THROTTLED, Reason.SMTP_BUSY})
+"""Said to a session that is one too many, while others are open."""
 
 
 class ServerAwayError(Exception):
@@ -44,11 +48,13 @@ class Courier:
         pool: Pool[ConnectionPlan, Session],
         recent: RecentMails,
         outage: Outage,
+        logins: Logins,
     ) -> None:
         self._plan = plan
         self._pool = pool
         self._recent = recent
         self._outage = outage
+        self._logins = logins
 
     async def deliver(self, mail: Mail, *, urgent: bool, deadline: float) -> Outcome:
         """Sends `mail` unless it was delivered before; a session must be got by `deadline`, monotonic seconds.
@@ -83,16 +89,21 @@ class Courier:
     async def _send(
         self, mail: Mail, message: bytes, plan: ConnectionPlan, *, urgent: bool, deadline: float
     ) -> Reply:
-        while True:
-            if self._outage.open:
-                raise ServerAwayError
-            async with self._pool.lease(plan, urgent=urgent, deadline=deadline) as slot:
-                _check_expiry(mail)
+        sender = mail.letter.sender.address if mail.letter.sender else ""
+        async with self._logins.trial(plan, sender, deadline=deadline):
+            while True:
+                if self._outage.open:
+                    raise ServerAwayError
                 try:
-                    return await self._transact(slot.session, mail, message, reused=slot.sent > 0)
+                    async with self._pool.lease(plan, urgent=urgent, deadline=deadline) as slot:
+                        _check_expiry(mail)
+                        return await self._transact(slot.session, mail, message, reused=slot.sent > 0)
                 except StaleSessionError:
                     # It died while idle, before anything of this mail was accepted: no attempt is counted.
                     continue
+                except NotOpenedError as error:
+                    if error.reason not in _TOO_MANY or not self._pool.shrink(plan):
+                        raise
 
     async def _transact(self, session: Session, mail: Mail, message: bytes, *, reused: bool) -> Reply:
         letter = mail.letter
@@ -106,7 +117,8 @@ class Courier:
             return reply
 
     def _of_transient(self, error: TransientError, plan: ConnectionPlan) -> Outcome:
-        if error.scope is not Scope.SERVER or error.unknown:
+        is_servers = error.scope is Scope.SERVER or error.reason is Reason.TOKEN_UNAVAILABLE
+        if not is_servers or error.unknown:
             return Retry(error)
         self._outage.failed(plan, error)
         return Interrupted("server", error)

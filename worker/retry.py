@@ -10,8 +10,9 @@ from typing import Final
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
 from tenacity.wait import wait_base, wait_random_exponential
 
+from contracts.dead_letter import Reason
 from contracts.topology import RETRY_TIERS
-from worker.errors import TransientError
+from worker.errors import Scope, TransientError
 
 BLIP_TRIES: Final = 3
 BLIP_SECONDS: Final = 8.0
@@ -35,6 +36,7 @@ def is_blip(error: BaseException) -> bool:
     return (
         isinstance(error, TransientError)
         and not error.unknown
+        and (error.scope is not Scope.LOGIN or error.reason is Reason.TOKEN_UNAVAILABLE)
         and (error.retry_after is None or error.retry_after < BLIP_SECONDS)
     )
 

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -22,20 +22,21 @@ from contracts.topology import Lane, topology
 from worker import __version__
 from worker.address import Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, Publisher, connect_patiently
+from worker.connector import Connector
 from worker.consume import Consumers
 from worker.copies import Copies
 from worker.declare import TopologyDiffersError, declare
 from worker.deliver import Courier
-from worker.errors import PermanentError
 from worker.journal import RecentMails
+from worker.logins import Logins
 from worker.outage import Outage, guard
 from worker.pipeline import Pipeline
 from worker.redact import Redactor
 from worker.render import Renderer
 from worker.settings import Settings, settings_revision
 from worker.settle import Settler
-from worker.smtp.oauth2 import TokenSource
-from worker.smtp.plan import ConnectionPlan, OAuth2, plan, warnings
+from worker.smtp.oauth2 import Token, TokenSource
+from worker.smtp.plan import ConnectionPlan, plan, warnings
 from worker.smtp.pool import Limits, Pool
 from worker.smtp.session import Session, open_session, trust
 
@@ -62,7 +63,8 @@ class Service:
         self._tls = trust(own.smtp_ca_file)
         self._tokens = TokenSource(ssl.create_default_context())
         self._outage = Outage(give_up_seconds=own.retry_give_up_seconds)
-        self._pool: Pool[ConnectionPlan, Session] = Pool(self._open, lambda _plan: _limits(settings))
+        self._connector = Connector(self._open, self._tokens, self._outage)
+        self._pool: Pool[ConnectionPlan, Session] = Pool(self._connector.open, lambda _plan: _limits(settings))
         self._publisher = Publisher(self._broker_url, _connection_name("publish"))
         self._consumers = self._make_consumers()
 
@@ -99,7 +101,7 @@ class Service:
                     self._outage,
                     pause=self._consumers.pause,
                     resume=self._consumers.resume,
-                    probe=self._probe,
+                    probe=self._connector.probe,
                 )
             )
 
@@ -139,6 +141,7 @@ class Service:
             pool=self._pool,
             recent=RecentMails(),
             outage=self._outage,
+            logins=Logins(grace_seconds=own.auth_grace_seconds),
         )
         settler = Settler(
             publish=self._publisher.publish,
@@ -150,26 +153,14 @@ class Service:
         renderer = Renderer(default_sender=_default_sender(self._settings), templates_dir=own.templates_dir)
         return Pipeline(renderer, courier.deliver, settler.settle)
 
-    async def _open(self, connection: ConnectionPlan) -> Session:
-        token = None
-        if isinstance(connection.authentication, OAuth2):
-            token = partial(self._tokens.token, connection.authentication)
-        try:
-            session = await open_session(
-                connection,
-                timeout=self._settings.worker.smtp_timeout_seconds,
-                tls=self._tls,
-                token=token,
-                local_hostname=socket.gethostname(),
-            )
-        except PermanentError as error:
-            raise self._outage.as_outage(error) from error
-        self._outage.connected()
-        return session
-
-    async def _probe(self, connection: ConnectionPlan) -> None:
-        session = await self._open(connection)
-        await session.close()
+    async def _open(self, connection: ConnectionPlan, token: Callable[[], Awaitable[Token]] | None) -> Session:
+        return await open_session(
+            connection,
+            timeout=self._settings.worker.smtp_timeout_seconds,
+            tls=self._tls,
+            token=token,
+            local_hostname=socket.gethostname(),
+        )
 
     async def _connected(self) -> AbstractConnection:
         connection = await connect_patiently(

@@ -120,6 +120,15 @@ class WorkerSettings(BaseModel):
             description="Seconds from a mail's first attempt after which it is no longer retried.",
         ),
     ] = 86_400
+    auth_grace_seconds: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=LARGEST_NUMBER,
+            description="Seconds for which mail waits when the server refuses an OAuth2 login: new permissions "
+            "take 15 to 30 minutes to spread.",
+        ),
+    ] = 1_800
     drain_seconds: Annotated[
         int,
         Field(
@@ -144,6 +153,7 @@ EXPECTED: Final = {
     "NOTIFY_TEMPLATES_DIR": "an existing folder",
     "NOTIFY_ENTRA_AUTHORITY": "an https:// URL without user and query",
     "NOTIFY_RETRY_GIVE_UP_SECONDS": _NOT_NEGATIVE,
+    "NOTIFY_AUTH_GRACE_SECONDS": _NOT_NEGATIVE,
     "NOTIFY_DRAIN_SECONDS": _NOT_NEGATIVE,
 }
 """Name of a setting, `EmailSmtpPort` among them -> what its value has to be, as the end of a sentence."""

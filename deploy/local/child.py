@@ -95,8 +95,7 @@ class Child:
         """
         deadline = time.monotonic() + timeout_seconds
         while not ready():
-            if not self.running:
-                raise self._error(f"ended with exit code {self._process.returncode}")
+            self.require_running()
             if time.monotonic() > deadline:
                 raise self._error(f"was not ready after {timeout_seconds:g} seconds")
             time.sleep(_POLL_SECONDS)

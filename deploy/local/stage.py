@@ -2,12 +2,12 @@
 
 import json
 import os
-import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -15,12 +15,11 @@ from rich.console import Console
 from contracts.signals import Action, LogField
 from contracts.topology import DEFAULT_PREFIX
 from deploy.local.child import Child
-from deploy.local.rabbitmq import PrivateRabbitMQ
+from deploy.local.rabbitmq import PrivateRabbitMQ, free_ports
 from deploy.local.scenario import OAUTH2_PREFIX, ROOT
 
 WORKER_PROGRAM = Path(sys.executable).with_name("notify-worker")
 _READY_SECONDS = 60
-_INBOX_READY = re.compile(r"ready at 127\.0\.0\.1:(\d+)")
 _SETTINGS = ("emailsmtp", "notify_")
 # Everything OAuth2 needs but an encrypted connection, as somebody leaves it who forgot EmailSmtpUseSSL.
 _OAUTH2_WITHOUT_TLS = {
@@ -55,18 +54,19 @@ def stage(folder: Path, console: Console) -> Iterator[Stage]:
 
     Raises RabbitMQMissingError, and ChildError where a part does not become ready.
     """
+    port, inbox, workers = free_ports(1)[0], folder / "inbox", {}
     with ExitStack() as running:
         with step(console, "A private RabbitMQ"):
             broker = running.enter_context(PrivateRabbitMQ(folder / "broker"))
         with step(console, "An SMTP inbox"):
-            inbox = running.enter_context(_start_inbox(folder))
-            port = _inbox_port(inbox)
-        workers = {}
-        for prefix, more in ((DEFAULT_PREFIX, {}), (OAUTH2_PREFIX, _OAUTH2_WITHOUT_TLS)):
+            server = running.enter_context(_inbox(folder, port, inbox))
+            server.wait_until(lambda: "ready" in server.output, _READY_SECONDS)
+        for prefix, settings in ((DEFAULT_PREFIX, {}), (OAUTH2_PREFIX, _OAUTH2_WITHOUT_TLS)):
             with step(console, f"A worker for {prefix}"):
-                environment = _worker_environment(broker.url, port) | {"NOTIFY_PREFIX": prefix} | more
-                workers[prefix] = running.enter_context(_start_worker(folder, prefix, environment))
-        yield Stage(broker.url, _inbox_folder(folder), workers)
+                worker = running.enter_context(_worker(folder, prefix, broker.url, port, settings))
+                worker.wait_until(partial(_says_ready, worker), _READY_SECONDS)
+            workers[prefix] = worker
+        yield Stage(broker.url, inbox, workers)
 
 
 @contextmanager
@@ -78,55 +78,27 @@ def step(console: Console, what: str) -> Iterator[None]:
     console.print(f"[green]✓[/] {what} [dim]({time.monotonic() - began:.1f} s)[/]", highlight=False)
 
 
-def _start_inbox(folder: Path) -> Child:
-    command = [
-        sys.executable,
-        "-m",
-        "deploy.local.inbox",
-        "--port",
-        "0",
-        "--folder",
-        str(_inbox_folder(folder)),
-    ]
+def _inbox(folder: Path, port: int, mails: Path) -> Child:
+    command = [sys.executable, "-m", "deploy.local.inbox", "--port", str(port), "--folder", str(mails)]
     return Child("The SMTP inbox", command, log=folder / "inbox.log", env=os.environ, cwd=ROOT)
 
 
-def _inbox_folder(folder: Path) -> Path:
-    return folder / "inbox"
-
-
-def _inbox_port(inbox: Child) -> int:
-    def announced() -> re.Match[str] | None:
-        return _INBOX_READY.search(inbox.output)
-
-    inbox.wait_until(lambda: announced() is not None, _READY_SECONDS)
-    found = announced()
-    return int(found[1]) if found else 0
-
-
-def _start_worker(folder: Path, prefix: str, environment: dict[str, str]) -> Child:
-    log = folder / f"worker-{prefix}.log"
-    worker = Child(f"The worker for {prefix}", [str(WORKER_PROGRAM), "run"], log=log, env=environment, cwd=ROOT)
-    try:
-        worker.wait_until(lambda: _says_ready(worker.output), _READY_SECONDS)
-    except BaseException:
-        worker.kill()
-        raise
-    return worker
-
-
-def _worker_environment(broker_url: str, smtp_port: int) -> dict[str, str]:
-    """The settings of this demo and no others."""
-    others = {name: value for name, value in os.environ.items() if not name.lower().startswith(_SETTINGS)}
-    return others | {
+def _worker(folder: Path, prefix: str, broker_url: str, smtp_port: int, settings: Mapping[str, str]) -> Child:
+    """A worker with these settings and no others, whatever this process was given."""
+    environment = {name: value for name, value in os.environ.items() if not name.lower().startswith(_SETTINGS)}
+    environment |= {
         "NOTIFY_BROKER_URL": broker_url,
+        "NOTIFY_PREFIX": prefix,
         "EmailSMTPHost": "127.0.0.1",
         "EmailSmtpPort": str(smtp_port),
+        **settings,
     }
+    log = folder / f"worker-{prefix}.log"
+    return Child(f"The worker for {prefix}", [str(WORKER_PROGRAM), "run"], log=log, env=environment, cwd=ROOT)
 
 
-def _says_ready(output: str) -> bool:
-    return any(_action(line) == Action.READY for line in output.splitlines())
+def _says_ready(worker: Child) -> bool:
+    return any(_action(line) == Action.READY for line in worker.output.splitlines())
 
 
 def _action(line: str) -> object:

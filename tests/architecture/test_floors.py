@@ -19,7 +19,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "input and output",
-        """pipeline settle copies broker declare delivery journal outage publish
+        """pipeline settle copies broker connector declare delivery journal logins outage publish
         smtp.session smtp.oauth2""",
     ),
     ("composed steps", "consume deliver"),

@@ -155,11 +155,15 @@ class Pool(Generic[Key, Session]):
         finally:
             self._give_back(login, slot)
 
-    def shrink(self, key: Key) -> None:
-        """The server refused one session more: keep to those there are, and grow back carefully."""
+    def shrink(self, key: Key) -> bool:
+        """The server refused one session more: keep to those there are, and grow back carefully.
+
+        Returns whether there are any.
+        """
         login = self._login(key)
         login.ceiling = max(1, min(login.ceiling, login.opened))
         login.sent_since_change = 0
+        return login.opened > 0
 
     def close_to_new_mail(self) -> None:
         """Whoever waits, and whoever asks from now on, gets PoolClosedError; leases go on to their end."""

@@ -267,7 +267,7 @@ async def test_idle_sessions_are_closed_by_the_sweep() -> None:
 
 
 async def test_the_rate_holds_in_any_minute_and_keeps_a_reserve() -> None:
-    """Thirty a minute with one reserved: 29 standard, one urgent, then a wait until the first is a minute old."""
+    """Thirty a minute, one reserved: 29 standard, one urgent, then a wait until the first is a minute old."""
     clock = Clock()
     pool = pool_of(Opener(), clock, messages_per_minute=30, reserved=1)
     for _ in range(29):

@@ -1,0 +1,155 @@
+"""The container files, read as text, since no container engine is needed to build or test this project."""
+
+import json
+import re
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from worker.settings import SETTINGS_FILE, load, rows
+
+ROOT: Final = Path(__file__).parents[2]
+LOOPBACK: Final = re.compile(r"127\.0\.0\.1:\d+:\d+")
+PINNED: Final = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+\S*")
+INTERPOLATION: Final = re.compile(r"\$\{\w+(:-(\w+))?\}")
+SETTING_NAMES: Final = {row.name for row in rows(load({}))} | {SETTINGS_FILE}
+
+
+def plain_yaml(text: str) -> Any:
+    """Mappings, lists and scalars in block style, two spaces a level; fails on whatever else YAML has.
+
+    A JSON string or list is the same in YAML. Scalars stay text.
+    """
+    uncommented = (re.sub(r"(^|\s)#.*", "", line).rstrip() for line in text.splitlines())
+    lines = deque(line for line in uncommented if line)
+    document = _block(lines, indent=0)
+    assert not lines, f"not of this form: {lines[0]}"
+    return document
+
+
+def _block(lines: deque[str], indent: int) -> Any:
+    mapping: dict[str, Any] = {}
+    items: list[Any] = []
+    while lines and len(lines[0]) - len(lines[0].lstrip()) == indent:
+        line = lines.popleft().strip()
+        if line.startswith("- "):
+            items.append(_scalar(line[2:]))
+            continue
+        entry = re.fullmatch(r"([\w-]+):(?: (.+))?", line)
+        assert entry, f"not of this form: {line}"
+        assert entry[1] not in mapping, f"twice: {line}"
+        mapping[entry[1]] = _scalar(entry[2]) if entry[2] else _block(lines, indent + 2)
+    assert not (mapping and items), "a mapping and a list at once"
+    return items or mapping
+
+
+def _scalar(text: str) -> Any:
+    if text.startswith(('"', "[")):
+        return json.loads(text)
+    assert not re.search(r"^[&*!|>'%@`{},?-]|: |:$", text), f"to be quoted: {text}"
+    return text
+
+
+def interpolated(value: str) -> str:
+    """What docker compose makes of a value when nothing is set."""
+    return INTERPOLATION.sub(lambda found: found[2], value)
+
+
+COMPOSE: Final = (ROOT / "docker-compose.yml").read_text("utf-8")
+SERVICES: Final[dict[str, Any]] = plain_yaml(COMPOSE)["services"]
+WORKER: Final[dict[str, str]] = SERVICES["worker"]["environment"]
+DOCKERFILE: Final = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
+INSTRUCTIONS: Final = [
+    line for line in DOCKERFILE.replace("\\\n", " ").splitlines() if line and not line.startswith("#")
+]
+LAST_STAGE: Final = INSTRUCTIONS[max(n for n, line in enumerate(INSTRUCTIONS) if line.startswith("FROM ")) :]
+BASES: Final = [line.split()[1] for line in INSTRUCTIONS if line.startswith("FROM ")]
+PULLED: Final = [service["image"] for service in SERVICES.values() if "build" not in service]
+
+
+def test_the_compose_file_has_broker_inbox_traces_and_worker() -> None:
+    """It reads as plain YAML, and these are its services."""
+    assert SERVICES.keys() == {"rabbitmq", "mailpit", "jaeger", "worker"}
+
+
+def test_the_worker_is_given_documented_settings_only() -> None:
+    """Any other name is OpenTelemetry's own."""
+    assert {name for name in WORKER if not name.startswith("OTEL_")} <= SETTING_NAMES
+
+
+def test_the_worker_can_read_what_it_is_given() -> None:
+    """Names and values, as they are when nothing is set in the environment of docker compose."""
+    settings = load({name: interpolated(value) for name, value in WORKER.items()})
+    assert not settings.warnings
+    assert settings.smtp.EmailSMTPHost == "mailpit"
+
+
+def test_nothing_has_to_be_set_before_the_first_start() -> None:
+    """Every variable of the compose file has a default."""
+    assert all(found[1] for found in INTERPOLATION.finditer(COMPOSE))
+    assert COMPOSE.count("${") == len(INTERPOLATION.findall(COMPOSE))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_published_on_loopback_only(name: str) -> None:
+    """Passwords for trying out must not be reachable from elsewhere."""
+    assert all(LOOPBACK.fullmatch(port) for port in SERVICES[name].get("ports", []))
+
+
+@pytest.mark.parametrize("image", [*PULLED, *BASES])
+def test_images_are_pinned_to_a_version(image: str) -> None:
+    """The same file is the same software tomorrow."""
+    assert PINNED.fullmatch(image)
+
+
+def test_the_worker_starts_when_clients_can_connect_to_the_broker() -> None:
+    """The broker's own check is for its AMQP port; `ping` answers before that is open."""
+    assert "check_port_connectivity" in SERVICES["rabbitmq"]["healthcheck"]["test"]
+    assert SERVICES["worker"]["depends_on"]["rabbitmq"] == {"condition": "service_healthy"}
+
+
+def test_the_worker_has_time_to_drain() -> None:
+    """The engine kills later than the worker gives up."""
+    grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace > load({}).worker.drain_seconds
+
+
+def test_the_image_needs_no_fetched_frontend() -> None:
+    """It builds where only its base image is at hand."""
+    assert not re.search(r"^#\s*syntax=", DOCKERFILE, re.MULTILINE)
+
+
+def test_all_that_is_installed_from_outside_has_a_hash() -> None:
+    """Only our own wheel, made in the same stage, comes without one; nothing is compiled from source."""
+    runs = [line.removeprefix("RUN ") for line in INSTRUCTIONS if line.startswith("RUN ")]
+    commands = [command.strip() for run in runs for command in run.split("&&")]
+    installing = [command for command in commands if command.startswith("pip ")]
+    assert installing
+    for command in installing:
+        hashed = "--require-hashes" in command and "--only-binary :all:" in command
+        assert hashed or "--no-deps" in command, command
+
+
+def test_the_image_runs_the_worker_without_root_and_without_build_tools() -> None:
+    """Its last stage only copies; the number lets Kubernetes see that it is not root."""
+    assert not [line for line in LAST_STAGE if line.startswith(("RUN ", "ADD "))]
+    user = next(line for line in LAST_STAGE if line.startswith("USER "))
+    assert re.fullmatch(r"USER [1-9]\d*:[1-9]\d*", user)
+    assert "STOPSIGNAL SIGTERM" in LAST_STAGE
+    assert LAST_STAGE[-2:] == ['ENTRYPOINT ["notify-worker"]', 'CMD ["run"]']
+
+
+def test_only_what_is_copied_is_sent_to_the_build() -> None:
+    """So no settings file, key or mail of a checkout ends in a layer."""
+    copied = {
+        source
+        for line in INSTRUCTIONS
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    }
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    assert lines[1] == "*"
+    assert {line.removeprefix("!") for line in lines if line.startswith("!")} == copied
+    assert all((ROOT / source).exists() for source in copied)

@@ -1,0 +1,175 @@
+"""A login's trouble: remembered, answered from memory, tried again slowly."""
+
+import asyncio
+import time
+
+import pytest
+from pydantic import SecretStr
+
+from contracts.dead_letter import Reason
+from worker.errors import NotifyError, PermanentError, Scope, TransientError
+from worker.logins import REFUSALS, Logins
+from worker.smtp.plan import Basic, ConnectionPlan, Encryption, OAuth2
+from worker.smtp.pool import BudgetSpentError
+
+BASIC = ConnectionPlan("smtp.example", 587, Encryption.STARTTLS, Basic("cms", SecretStr("x")))
+TOKEN = ConnectionPlan(
+    "smtp.office365.com",
+    587,
+    Encryption.STARTTLS,
+    OAuth2("cms@x.example", "client", SecretStr("x"), "https://login.example/token", ""),
+)
+SENDER = "cms@x.example"
+REFUSED = PermanentError(Reason.SMTP_AUTHENTICATION_REFUSED, "535 5.7.3 Authentication unsuccessful")
+BUSY = TransientError(Reason.SMTP_BUSY, scope=Scope.MESSAGE)
+
+
+class Server:
+    """Counts the tries that reach it, and answers each the same way."""
+
+    def __init__(self, answer: Exception | None, *, grace_seconds: float = 1800.0) -> None:
+        self.answer = answer
+        self.tries = 0
+        self.now = time.monotonic()
+        self.logins = Logins(grace_seconds=grace_seconds, clock=lambda: self.now)
+
+    async def send(self, plan: ConnectionPlan = BASIC, sender: str = SENDER) -> NotifyError | None:
+        """How one mail ended: None for accepted."""
+        try:
+            async with self.logins.trial(plan, sender, deadline=self.now + 60):
+                self.tries += 1
+                await asyncio.sleep(0)
+                if self.answer:
+                    raise self.answer
+        except NotifyError as error:
+            return error
+        return None
+
+    async def burst(self, mails: int, plan: ConnectionPlan = BASIC) -> list[NotifyError | None]:
+        """How many mails at once ended."""
+        return await asyncio.gather(*(self.send(plan) for _ in range(mails)))
+
+
+@pytest.mark.parametrize("reason", sorted(REFUSALS))
+async def test_a_thousand_mails_of_a_refused_login_cost_one_try(reason: Reason) -> None:
+    """All of them are told why."""
+    server = Server(PermanentError(reason, "535 5.7.8 no", hint="do this"))
+    ends = await server.burst(1000)
+    assert server.tries == 1
+    for end in ends:
+        assert isinstance(end, PermanentError)
+        assert (end.reason, end.detail, end.hint) == (reason, "535 5.7.8 no", "do this")
+
+
+async def test_a_refused_login_is_tried_again_ever_more_slowly() -> None:
+    """After one minute, two, four, and then every five."""
+    server = Server(REFUSED)
+    tried_at = []
+    for second in range(0, 1200, 10):
+        before = server.tries
+        await server.send()
+        if server.tries > before:
+            tried_at.append(second)
+        server.now += 10
+    assert tried_at == [0, 60, 180, 420, 720, 1020]
+
+
+async def test_a_login_that_is_let_in_again_is_forgiven() -> None:
+    """And its mails go at once, side by side."""
+    server = Server(REFUSED)
+    await server.send()
+    server.answer, server.now = None, server.now + 60
+    assert await server.burst(10) == [None] * 10
+    assert server.tries == 11
+
+
+async def test_a_refused_oauth2_login_waits_for_its_permissions_and_then_counts() -> None:
+    """For the grace its mail may be tried again; after it, it is the settings' fault."""
+    server = Server(REFUSED, grace_seconds=100)
+    first, second = await server.burst(2, TOKEN)
+    for end, hint in ((first, 60), (second, 60)):
+        assert isinstance(end, TransientError)
+        assert (end.reason, end.scope, end.retry_after) == (REFUSED.reason, Scope.LOGIN, hint)
+    server.now += 60
+    end = await server.send(TOKEN)
+    assert isinstance(end, TransientError)
+    assert end.retry_after == 40
+    server.now += 41
+    assert isinstance(await server.send(TOKEN), PermanentError)
+    assert server.tries == 2
+
+
+async def test_without_grace_an_oauth2_login_is_refused_at_once() -> None:
+    """NOTIFY_AUTH_GRACE_SECONDS may be 0."""
+    assert isinstance(await Server(REFUSED, grace_seconds=0).send(TOKEN), PermanentError)
+
+
+async def test_a_wrong_client_secret_does_not_heal() -> None:
+    """Only permissions spread; a secret stays wrong."""
+    refusal = PermanentError(Reason.OAUTH2_CLIENT_REFUSED)
+    assert isinstance(await Server(refusal).send(TOKEN), PermanentError)
+
+
+async def test_another_login_and_another_sender_never_wait() -> None:
+    """Each has a standing of its own."""
+    server = Server(REFUSED)
+    await server.send(BASIC)
+    server.answer = None
+    assert await server.send(TOKEN) is None
+    assert await server.send(BASIC, "other@x.example") is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(BUSY, id="this message's trouble"),
+        pytest.param(PermanentError(Reason.RECIPIENT_REFUSED), id="a refused recipient"),
+        pytest.param(None, id="accepted"),
+    ],
+)
+async def test_a_sender_is_proven_by_any_answer_that_is_not_against_it(answer: Exception | None) -> None:
+    """From then on its mails go side by side."""
+    server = Server(answer)
+    await server.send()
+    most = await _most_at_once(server.logins, 5)
+    assert most == 5
+
+
+async def test_the_first_mail_of_a_sender_goes_alone() -> None:
+    """Nobody knows yet whether the server lets it."""
+    server = Server(None)
+    order: list[str] = []
+
+    async def send(name: str) -> None:
+        async with server.logins.trial(BASIC, SENDER, deadline=server.now + 60):
+            order.append(f"{name} begins")
+            await asyncio.sleep(0.01)
+            order.append(f"{name} ends")
+
+    await asyncio.gather(*(send(name) for name in "abc"))
+    assert order[:2] == ["a begins", "a ends"]
+    assert set(order[2:4]) == {"b begins", "c begins"}
+
+
+async def test_who_waits_for_the_first_mail_waits_no_longer_than_its_budget() -> None:
+    """A first mail that hangs does not hold the others."""
+    server = Server(None)
+    async with server.logins.trial(BASIC, SENDER, deadline=server.now + 60):
+        with pytest.raises(BudgetSpentError):
+            async with server.logins.trial(BASIC, SENDER, deadline=server.now + 0.02):
+                pass
+
+
+async def _most_at_once(logins: Logins, mails: int) -> int:
+    now, most = 0, 0
+
+    async def send() -> None:
+        nonlocal now, most
+        async with logins.trial(BASIC, SENDER, deadline=time.monotonic() + 60):
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0.01)
+            now -= 1
+
+    await asyncio.gather(*(send() for _ in range(mails)))
+    return most
