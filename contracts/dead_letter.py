@@ -146,8 +146,11 @@ ABOUT: Final[Mapping[Reason, About]] = {
     Reason.SMTP_AUTHENTICATION_REFUSED: About.of(
         _C,
         error_texts.AUTHENTICATION_UNSUCCESSFUL,
-        "Check the user name and password, or for Microsoft 365 that the app registration's service principal "
-        "may send from this mailbox; new permissions take 15 to 30 minutes. Then send these again.",
+        "With a user name and password: check both. With OAuth2 for Microsoft 365, either grant the app the "
+        "permission SMTP.SendAsApp with admin consent, register its service principal (by the Object ID of the "
+        "Enterprise application) and give it the mailbox by Add-MailboxPermission; or assign it the Exchange "
+        "role 'Application SMTP.SendAsApp' for the mailbox. Not both: mixed, they refuse each other. "
+        "New permissions take 15 to 30 minutes. Then send these again.",
         *_LOGIN,
     ),
     Reason.SMTP_PORT_MISMATCH: About.of(

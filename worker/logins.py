@@ -2,8 +2,8 @@
 
 The first mail of a sender at a login goes alone; the others wait to see how it ends. What is said against a
 login or a sender is remembered, and answered from memory until it is time for one try more. With OAuth2 a
-refused login may heal by itself, since permissions take 15 to 30 minutes to spread: for that long its mail waits
-in the retry tiers. Everything else is the settings' fault at once.
+refused login may heal by itself, since permissions take 15 to 30 minutes to spread: for that long its mail
+waits in the retry tiers. Everything else is the settings' fault at once.
 """
 
 import asyncio

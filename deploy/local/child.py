@@ -14,7 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-_GUARD = 'read -r _; kill -s KILL -- "-$0"'
+# The child itself tells the guard who it is, before it becomes the program: whenever we are killed, either it has
+# not begun or the guard knows it. Its standard input is the pipe until then, and nothing afterwards.
+_GUARD = 'read -r child && ! read -r _ && kill -s KILL -- "-$child"'
+_CHILD = 'echo $$ >&0; exec "$@" </dev/null'
 _POLL_SECONDS = 0.05
 
 
@@ -25,7 +28,7 @@ class ChildError(RuntimeError):
 class Child:
     """A running process and its log; a context manager that stops it.
 
-    `log` gets what the process prints, after what it holds already. Raises OSError for a missing program.
+    `log` gets what the process prints, after what it holds already; also that the program is missing.
     """
 
     def __init__(
@@ -33,18 +36,14 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
-        with log.open("ab") as out:
-            self._log_start = out.tell()
-            self._process = subprocess.Popen(
-                command,
-                env=env,
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._guard = self._start_guard()
+        self._guard = subprocess.Popen(
+            ("/bin/sh", "-c", _GUARD), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            self._process = self._start(command, env, cwd)
+        except BaseException:
+            self._dismiss_guard()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -109,19 +108,20 @@ class Child:
         tail = self.output.splitlines()[-lines:]
         return ChildError("\n".join([f"{self.name} {what}; the end of {self.log}:", *tail]))
 
-    def _start_guard(self) -> subprocess.Popen[bytes]:
-        try:
+    def _start(
+        self, command: Sequence[str], env: Mapping[str, str], cwd: Path | None
+    ) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
             return subprocess.Popen(
-                ["/bin/sh", "-c", _GUARD, str(self.pid)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                ("/bin/sh", "-c", _CHILD, "sh", *command),
+                env=env,
+                cwd=cwd,
+                stdin=self._guard.stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except BaseException:
-            self._process.kill()
-            self._process.wait()
-            raise
 
     def _dismiss_guard(self) -> None:
         # First the guard, then its pipe: a guard that saw the pipe close would kill.

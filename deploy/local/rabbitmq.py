@@ -111,14 +111,14 @@ class PrivateRabbitMQ:
             self._node = self._child("RabbitMQ", str(self._programs / "rabbitmq-server"), log=self.log)
             self._node.wait_until(self._answers, _START_SECONDS)
         except BaseException:
-            self.stop()
+            self.stop(patience_seconds=0)  # it serves nobody yet, and may not heed SIGTERM while it boots
             raise
 
-    def stop(self) -> None:
+    def stop(self, patience_seconds: float = _STOP_SECONDS) -> None:
         """Stop in good order, or by force when that takes too long; does nothing when it is not running."""
         try:
             if self._node:
-                self._node.stop(_STOP_SECONDS)
+                self._node.stop(patience_seconds)
         finally:
             if self._epmd:
                 self._epmd.kill()

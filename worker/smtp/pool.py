@@ -250,7 +250,8 @@ class Pool(Generic[Key, Session]):
         lifetime = login.limits.lifetime_seconds * random.uniform(1.0 - LIFETIME_JITTER, 1.0)  # noqa: S311 - jitter
         retires_at = self._clock() + lifetime
         if session.expires_at is not None:
-            retires_at = min(retires_at, session.expires_at - EXPIRY_MARGIN_SECONDS)
+            left = session.expires_at - self._clock()
+            retires_at = min(retires_at, session.expires_at - min(EXPIRY_MARGIN_SECONDS, left / 4))
         return Slot(session, retires_at)
 
     def _give_back(self, login: Login[Session], slot: Slot[Session]) -> None:
