@@ -2,7 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
+from opentelemetry.trace import SpanKind
+
 from contracts.dead_letter import Reason
+from contracts.signals import Attribute
+from contracts.signals import Span as SpanName
+from worker import telemetry
 from worker.errors import PermanentError, TransientError
 from worker.outage import Outage
 from worker.smtp.oauth2 import Token, TokenSource
@@ -31,8 +36,10 @@ class Connector:
 
     async def open(self, plan: ConnectionPlan) -> Session:
         """A session, logged in. Raises PermanentError and NotOpenedError."""
+        attributes = {Attribute.SERVER_ADDRESS: plan.host, Attribute.SERVER_PORT: plan.port}
         try:
-            session = await self._logged_in(plan)
+            with telemetry.span(SpanName.SMTP_CONNECT, SpanKind.CLIENT, attributes=attributes):
+                session = await self._logged_in(plan)
         except PermanentError as error:
             counted = self._outage.as_outage(error)
             raise (NotOpenedError.of(counted) if isinstance(counted, TransientError) else counted) from error

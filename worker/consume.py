@@ -41,6 +41,7 @@ class Consumers:
         self._process = process
         self._in_work: set[asyncio.Task[None]] = set()
         self._wanted = True
+        self._was_ready = False
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -87,6 +88,7 @@ class Consumers:
     async def _serve(self, connection: AbstractConnection) -> None:
         lost = _end_of(connection)
         lanes = [await self._opened(connection, lane, lost) for lane in Lane]
+        self._say_ready()
         consuming: list[tuple[AbstractQueue, str]] = []
         while True:
             self._changed.clear()
@@ -110,6 +112,13 @@ class Consumers:
             self._start(Delivery(lane, name, message))
 
         return await channel.get_queue(name, ensure=False), receive
+
+    def _say_ready(self) -> None:
+        if self._was_ready:
+            log.info("consuming again", action=Action.BROKER_BACK)
+        else:
+            log.info("consuming", action=Action.READY)
+        self._was_ready = True
 
     def _start(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._handle(delivery))

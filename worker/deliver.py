@@ -26,7 +26,7 @@ from worker.outcome import Dead, Delivered, Interrupted, Outcome, Retry, Suppres
 from worker.render import Mail
 from worker.retry import retrying_blips
 from worker.smtp.plan import ConnectionPlan
-from worker.smtp.pool import BudgetSpentError, Pool, PoolClosedError
+from worker.smtp.pool import BudgetSpentError, Pool, PoolClosedError, Slot
 from worker.smtp.replies import Reply
 from worker.smtp.session import Session, StaleSessionError
 
@@ -97,24 +97,13 @@ class Courier:
                 try:
                     async with self._pool.lease(plan, urgent=urgent, deadline=deadline) as slot:
                         _check_expiry(mail)
-                        return await self._transact(slot.session, mail, message, reused=slot.sent > 0)
+                        return await _transact(slot, plan, mail, message)
                 except StaleSessionError:
                     # It died while idle, before anything of this mail was accepted: no attempt is counted.
                     continue
                 except NotOpenedError as error:
                     if error.reason not in _TOO_MANY or not self._pool.shrink(plan):
                         raise
-
-    async def _transact(self, session: Session, mail: Mail, message: bytes, *, reused: bool) -> Reply:
-        letter = mail.letter
-        assert letter.sender is not None, "the plan refused it"  # noqa: S101 - for the type checker
-        attributes = {Attribute.NETWORK_PROTOCOL: "smtp", Attribute.SMTP_SESSION_REUSED: reused}
-        with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes) as span:
-            reply = await session.send(
-                letter.sender.address, letter.to.address, message, smtputf8=needs_smtputf8(letter)
-            )
-            span.set_attribute(Attribute.SMTP_STATUS_CODE, reply.code)
-            return reply
 
     def _of_transient(self, error: TransientError, plan: ConnectionPlan) -> Outcome:
         is_servers = error.scope is Scope.SERVER or error.reason is Reason.TOKEN_UNAVAILABLE
@@ -127,6 +116,24 @@ class Courier:
         if self._outage.given_up and self._outage.error is not None:
             return Dead(self._outage.error)
         return Interrupted("server")
+
+
+async def _transact(slot: Slot[Session], plan: ConnectionPlan, mail: Mail, message: bytes) -> Reply:
+    sender = mail.letter.sender
+    assert sender is not None, "the plan refused it"  # noqa: S101 - for the type checker
+    attributes = {
+        Attribute.NETWORK_PROTOCOL: "smtp",
+        Attribute.SERVER_ADDRESS: plan.host,
+        Attribute.SERVER_PORT: plan.port,
+        Attribute.SMTP_SESSION_REUSED: slot.sent > 0,
+    }
+    with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes) as span:
+        reply = await slot.session.send(
+            sender.address, mail.letter.to.address, message, smtputf8=needs_smtputf8(mail.letter)
+        )
+        span.set_attribute(Attribute.SMTP_STATUS_CODE, reply.code)
+        span.set_attribute(Attribute.SMTP_ENHANCED_CODE, reply.enhanced)
+        return reply
 
 
 def _check_expiry(mail: Mail) -> None:

@@ -121,6 +121,8 @@ def _span(delivery: Delivery, event: Event | PermanentError) -> AbstractContextM
             Attribute.MESSAGING_OPERATION_TYPE: "process",
             Attribute.MESSAGING_DESTINATION: delivery.queue,
             Attribute.MESSAGING_ROUTING_KEY: delivery.origin_key,
+            Attribute.MESSAGING_MESSAGE_ID: delivery.message.message_id or "",
+            Attribute.EVENT_TYPE: "" if isinstance(event, PermanentError) else event.type,
             Attribute.ATTEMPT: delivery.attempts + 1,
             Attribute.REDELIVERED: delivery.redelivered,
         },

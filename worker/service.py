@@ -36,9 +36,10 @@ from worker.render import Renderer
 from worker.settings import Settings, settings_revision
 from worker.settle import Settler
 from worker.smtp.oauth2 import Token, TokenSource
+from worker.smtp.opening import open_session, trust
 from worker.smtp.plan import ConnectionPlan, plan, warnings
 from worker.smtp.pool import Limits, Pool
-from worker.smtp.session import Session, open_session, trust
+from worker.smtp.session import Session
 
 TIDY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
@@ -92,7 +93,6 @@ class Service:
         )
         async with connection:
             await declare(connection, topology(self._settings.worker.prefix))
-        log.info("consuming", action=Action.READY)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._consumers.run())
             tasks.create_task(self._tidy())

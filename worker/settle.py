@@ -58,7 +58,7 @@ class Settler:
             if not await self._confirmed(delivery, exchange, key, message):
                 return
         await (delivery.give_back() if settlement.give_back else delivery.ack())
-        _tell(delivery, event, outcomes, span)
+        self._tell(delivery, event, settlement.mails, span)
 
     def _copies(
         self, delivery: Delivery, event: Event | None, settlement: Settlement, span: Span, now: datetime
@@ -90,6 +90,27 @@ class Settler:
                     return True
         return False
 
+    def _tell(self, delivery: Delivery, event: Event | None, mails: Sequence[MailOutcome], span: Span) -> None:
+        trace_id = telemetry.trace_id_of(span)
+        named = [_named(mail.outcome) for mail in mails]
+        for mail, (name, code, detail) in zip(mails, named, strict=True):
+            (log.info if isinstance(mail.outcome, _EXPECTED) else log.warning)(
+                name,
+                action=Action.SETTLE,
+                outcome=name,
+                event_id=event.id if event else "",
+                event_type=event.type if event else "",
+                code=code,
+                trace_id=trace_id,
+                mail=mail.key,
+                lane=delivery.lane,
+                attempt=delivery.attempts + 1,
+                detail=self.copies.redact(detail),
+            )
+        span.set_attribute(Attribute.MAILS, len(mails))
+        span.set_attribute(Attribute.OUTCOME, ",".join(sorted({name for name, _, _ in named})))
+        span.set_attribute(Attribute.CODE, ",".join(sorted({code for _, code, _ in named if code})))
+
     def _past(self, delivery: Delivery, event: Event | None, now: datetime) -> Past:
         return Past(
             attempts=delivery.attempts,
@@ -101,39 +122,21 @@ class Settler:
         )
 
 
-def _tell(delivery: Delivery, event: Event | None, outcomes: Sequence[MailOutcome], span: Span) -> None:
-    trace_id = telemetry.trace_id_of(span)
-    for mail in outcomes:
-        name, code = _named(mail.outcome)
-        say = log.info if isinstance(mail.outcome, Delivered | Suppressed | Interrupted) else log.warning
-        say(
-            name,
-            action=Action.SETTLE,
-            outcome=name,
-            event_id=event.id if event else "",
-            event_type=event.type if event else "",
-            code=code,
-            trace_id=trace_id,
-            mail=mail.key,
-            lane=delivery.lane,
-            attempt=delivery.attempts + 1,
-        )
-    span.set_attribute(Attribute.MAILS, len(outcomes))
-    span.set_attribute(Attribute.OUTCOME, ",".join(sorted({_named(mail.outcome)[0] for mail in outcomes})))
-
-
-def _named(outcome: Outcome) -> tuple[str, str]:
-    """The outcome's name in logs and spans, and the code that says more."""
+def _named(outcome: Outcome) -> tuple[str, str, str]:
+    """The outcome's name in logs and spans, the code that says more, and a detail."""
     match outcome:
-        case Delivered():
-            return "delivered", ""
+        case Delivered(reply):
+            return "delivered", "", reply
         case Suppressed(why):
-            return "suppressed", why
+            return "suppressed", why, ""
         case Retry(error):
-            return "retry", error.reason
+            return "retry", error.reason, error.detail
         case Dead(error):
-            return "dead", error.reason
-        case Interrupted(why, _):
-            return "interrupted", why
+            return "dead", error.reason, error.detail
+        case Interrupted(why, error):
+            return "interrupted", why, error.detail if error else ""
         case _:
             assert_never(outcome)
+
+
+_EXPECTED: Final = (Delivered, Suppressed, Interrupted)

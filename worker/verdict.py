@@ -61,8 +61,12 @@ class DeadCopy:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What becomes of a delivery. Without `give_back` the original is acked once the copies are confirmed."""
+    """What becomes of a delivery, and how its `mails` ended in the end.
 
+    Without `give_back` the original is acked once the copies are confirmed.
+    """
+
+    mails: tuple[MailOutcome, ...]
     retry: RetryCopy | None = None
     dead: DeadCopy | None = None
     give_back: bool = False
@@ -82,14 +86,15 @@ class Past:
 
 def decide(outcomes: Sequence[MailOutcome], past: Past, now: datetime) -> Settlement:
     """The settlement that `outcomes` ask for. Pure."""
-    outcomes = [_given_up(_counted(mail, past), past, now) for mail in outcomes]
-    tried_again = [mail for mail in outcomes if isinstance(mail.outcome, Retry)]
-    interrupted = [mail for mail in outcomes if isinstance(mail.outcome, Interrupted)]
-    if interrupted and _may_go_back(outcomes, past):
-        return Settlement(give_back=True)
+    mails = tuple(_given_up(_counted(mail, past), past, now) for mail in outcomes)
+    tried_again = [mail for mail in mails if isinstance(mail.outcome, Retry)]
+    interrupted = [mail for mail in mails if isinstance(mail.outcome, Interrupted)]
+    if interrupted and _may_go_back(mails, past):
+        return Settlement(mails, give_back=True)
     return Settlement(
+        mails,
         retry=_retry_copy(tried_again, interrupted, past),
-        dead=_dead_copy([mail for mail in outcomes if isinstance(mail.outcome, Dead)], past),
+        dead=_dead_copy([mail for mail in mails if isinstance(mail.outcome, Dead)], past),
     )
 
 
