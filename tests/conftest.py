@@ -1,5 +1,6 @@
 """What tests of every cost share: one private RabbitMQ a run, and names of its own for each test."""
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 
@@ -8,6 +9,7 @@ import pytest
 
 from contracts.topology import topology
 from deploy.local.rabbitmq import PrivateRabbitMQ
+from tests.support.real_servers import LEFT_OUT, RealServers, missing
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +39,21 @@ async def prefix(broker_url: str) -> AsyncIterator[str]:
             await channel.queue_delete(queue.name)
         for exchange in declared.exchanges:
             await channel.exchange_delete(exchange.name)
+
+
+@pytest.fixture(scope="session")
+def running_servers() -> Iterator[RealServers]:
+    """Postfix, Dovecot and an OAuth2 server for the whole run."""
+    if os.environ.get(LEFT_OUT):
+        pytest.skip(f"LEFT OUT because {LEFT_OUT} is set: nothing here was tried against real servers")
+    if lack := missing():
+        pytest.fail(lack, pytrace=False)
+    with RealServers() as servers:
+        yield servers
+
+
+@pytest.fixture
+def real(running_servers: RealServers) -> RealServers:
+    """These servers, which have forgotten the tests before."""
+    running_servers.forget()
+    return running_servers

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-# The child itself tells the guard who it is, before it becomes the program: whenever we are killed, either it has
-# not begun or the guard knows it. Its standard input is the pipe until then, and nothing afterwards.
+# The child itself tells the guard who it is, before it becomes the program: whenever we are killed, either it
+# has not begun or the guard knows it. Its standard input is the pipe until then, and nothing afterwards.
 _GUARD = 'read -r child && ! read -r _ && kill -s KILL -- "-$child"'
 _CHILD = 'echo $$ >&0; exec "$@" </dev/null'
 _POLL_SECONDS = 0.05

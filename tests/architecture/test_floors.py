@@ -20,7 +20,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     (
         "input and output",
         """pipeline settle copies broker connector declare delivery journal logins outage publish
-        smtp.session smtp.oauth2""",
+        smtp.session smtp.oauth2 smtp.border smtp.steps smtp.sasl smtp.certificate smtp.diagnose smtp.opening""",
     ),
     ("composed steps", "consume deliver"),
     ("life cycle", "service"),

@@ -4,6 +4,7 @@ Pure, and one table, first match wins. Rows that go by words stand above those t
 and others put permanent faults into transient codes and the other way round.
 """
 
+import os
 import re
 import socket
 import ssl
@@ -76,7 +77,7 @@ def judge(phase: Phase, reply: Reply) -> PermanentError | TransientError:
 
 def explain(phase: Phase, fault: Exception) -> PermanentError | TransientError:
     """The error that an exception of the SMTP library, TLS, DNS or the socket is."""
-    root = _root_of(fault)
+    root = root_of(fault)
     if phase in _OPENING and isinstance(root, ssl.SSLError) and (reason := _tls_reason(root)):
         return PermanentError(reason, _detail(phase, root))
     return TransientError(Reason.SMTP_UNREACHABLE, _detail(phase, root), scope=Scope.SERVER)
@@ -264,19 +265,31 @@ _TLS_FAULTS: Final = (
 _CONNECTION_FAULTS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ssl.SSLCertVerificationError, "{0.verify_message}"),
     (ssl.SSLError, "TLS failed ({0.reason})"),
-    (socket.gaierror, "the host name could not be resolved ({0.strerror})"),
-    (UnicodeError, "this is no valid host name"),
-    (ConnectionRefusedError, "the connection was refused"),
+    (socket.gaierror, "the host name could not be resolved ({0.strerror}): check EmailSMTPHost"),
+    (UnicodeError, "this is no valid host name: check EmailSMTPHost"),
+    (
+        ConnectionRefusedError,
+        "the connection was refused: nothing listens at EmailSmtpPort there, or a firewall refuses it",
+    ),
     (TimeoutError, "no answer in time"),
     (ConnectionError, "the connection was lost"),
     (Exception, "{0}"),
 )
 
 
-def _root_of(fault: Exception) -> Exception:
+_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
+
+
+def root_of(fault: Exception) -> Exception:
     """The innermost cause, since libraries wrap what tells most. A cancellation tells nothing."""
     cause = fault.__cause__
-    return _root_of(cause) if isinstance(cause, Exception) else fault
+    return root_of(cause) if isinstance(cause, Exception) else _common(fault)
+
+
+def _common(fault: Exception) -> Exception:
+    """What several addresses of a host have in common, of which asyncio makes one text."""
+    numbers = set(_ERRNO.findall(str(fault))) if type(fault) is OSError and fault.errno is None else set()
+    return OSError(int(number := numbers.pop()), os.strerror(int(number))) if len(numbers) == 1 else fault
 
 
 def _tls_reason(fault: ssl.SSLError) -> Reason | None:
@@ -288,7 +301,13 @@ def _tls_reason(fault: ssl.SSLError) -> Reason | None:
 
 def _detail(phase: Phase, fault: Exception) -> str:
     words = next(words for kind, words in _CONNECTION_FAULTS if isinstance(fault, kind))
-    return _cut(_one_line(f"{phase}: {words.format(fault)}"))
+    # Once connected, it is the server that does not answer.
+    advice = ": a firewall may be blocking EmailSmtpPort" if _is_blocked(phase, fault) else ""
+    return _cut(_one_line(f"{phase}: {words.format(fault)}{advice}"))
+
+
+def _is_blocked(phase: Phase, fault: Exception) -> bool:
+    return phase is Phase.CONNECT and isinstance(fault, TimeoutError)
 
 
 _UNIT_SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}

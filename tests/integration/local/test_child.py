@@ -58,8 +58,18 @@ def test_one_that_ignores_sigterm_is_killed(log: Path) -> None:
 
 def test_it_can_be_stopped_again(log: Path) -> None:
     """Stopping what has ended says how it ended."""
-    with Child("a short one", ("sh", "-c", "exit 3"), log=log, env=os.environ) as child:
+    with Child("a short one", ("sh", "-c", "echo done; exit 3"), log=log, env=os.environ) as child:
+        child.wait_until(lambda: not child.running, 10)
         assert child.stop() == child.stop() == 3
+
+
+def test_a_missing_program_is_told(log: Path) -> None:
+    """In the log, as the reason why it ended."""
+    with (
+        Child("a missing one", ("no-such-program",), log=log, env=os.environ) as child,
+        pytest.raises(ChildError, match=r"(?s)a missing one ended with exit code 127.*no-such-program"),
+    ):
+        child.wait_until(lambda: False, 10)
 
 
 def test_a_child_that_ends_early_is_told_with_its_last_words(log: Path) -> None:

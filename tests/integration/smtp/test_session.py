@@ -18,8 +18,9 @@ from contracts.dead_letter import Reason
 from tests.support.smtp_server import SmtpServer, certified
 from worker.errors import NotifyError, PermanentError, Scope, TransientError
 from worker.smtp.oauth2 import Token
+from worker.smtp.opening import open_session, trust
 from worker.smtp.plan import Anonymous, Authentication, Basic, ConnectionPlan, Encryption, OAuth2
-from worker.smtp.session import Session, StaleSessionError, framed, open_session, trust
+from worker.smtp.session import Session, StaleSessionError, framed
 
 SENDER: Final = "cms@example.com"
 RECIPIENT: Final = "ann@example.org"
@@ -264,7 +265,7 @@ async def test_a_closed_port_is_unreachable(tls: ssl.SSLContext) -> None:
     error = await _error(_open(server, tls))
     assert isinstance(error, TransientError)
     assert (error.reason, error.scope) == (Reason.SMTP_UNREACHABLE, Scope.SERVER)
-    assert error.detail == "connect: the connection was refused"
+    assert error.detail.startswith("connect: the connection was refused: nothing listens at EmailSmtpPort")
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", ".example.com", "x" * 70])
