@@ -40,7 +40,7 @@ format: venv ## format, and mend what can be mended by machine
 	$(BIN)/ruff check --fix .
 
 schemas: venv ## JSON Schemas from the models
-	$(PYTHON) -m contracts.json_schemas
+	$(PYTHON) -m contracts.schema
 
 lock: venv ## the lock files, anew from pyproject.toml (needs uv)
 	$(COMPILE) --output-file requirements.lock

@@ -16,8 +16,10 @@ from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
     ConnectionNotAllowed,
+    DeliveryError,
     InvalidFrameError,
     ProbableAuthenticationError,
+    PublishError,
 )
 from yarl import URL
 
@@ -91,7 +93,7 @@ async def connect_patiently(
                 raise
             _say_waiting(url, str(error), wait)
         except BROKER_ERRORS as error:
-            _say_waiting(url, type(error).__name__, wait)
+            _say_waiting(url, f"{type(error).__name__}: {error}", wait)
         await sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
         wait = min(wait * 2, LONGEST_WAIT_SECONDS)
 
@@ -129,7 +131,7 @@ class Publisher:
                 target = await (await self._ready_channel()).get_exchange(exchange, ensure=False)
                 await target.publish(message, key, mandatory=True)
         except BROKER_ERRORS as error:
-            raise BrokerUnavailableError(f"{exchange}: {type(error).__name__}") from error
+            raise BrokerUnavailableError(f"{exchange}: {_why(error)}") from error
 
     async def close(self) -> None:
         """Ends the connection, if there is one."""
@@ -144,6 +146,15 @@ class Publisher:
             if self._channel is None or self._channel.is_closed:
                 self._channel = await self._connection.channel(on_return_raises=True)
             return self._channel
+
+
+def _why(error: Exception) -> str:
+    # The client's own text of a returned message shows its body.
+    if isinstance(error, PublishError):
+        return "no queue takes a message with this key"
+    if isinstance(error, DeliveryError):
+        return "the broker refused the message; the queue may be full"
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _virtual_host(address: URL) -> str:

@@ -33,7 +33,9 @@ app = typer.Typer(
 
 SettingsFile = Annotated[
     Path | None,
-    typer.Option("--settings", metavar="FILE", help="Settings file. [default: NOTIFY_SETTINGS_FILE]"),
+    typer.Option(
+        "--settings", metavar="FILE", help="Settings file.", show_default="the one NOTIFY_SETTINGS_FILE names"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 
@@ -72,7 +74,7 @@ def publish(
     file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help="An event as JSON.")],
     settings: SettingsFile = None,
     *,
-    key: Annotated[str, typer.Option(help="Routing key. [default: the event's own]")] = "",
+    key: Annotated[str, typer.Option(help="Routing key.", show_default="the event's own")] = "",
     raw: Annotated[
         bool, typer.Option("--raw", help="Publish it even if it is not valid; needs --key.")
     ] = False,
@@ -82,6 +84,7 @@ def publish(
 ) -> None:
     """Publish one event, for trying out."""
     known = _loaded(settings)
+    telemetry.log_to(sys.stderr)
     body = file.read()
     try:
         body = renewed(body) if fresh else body
@@ -95,7 +98,8 @@ def publish(
     except BrokerRefusedError as error:
         _refuse(str(error))
     except BrokerUnavailableError as error:
-        typer.echo(f"The broker did not confirm: {error}. Is NOTIFY_BROKER_URL right?", err=True)
+        typer.echo(f"The broker did not take it. {error}", err=True)
+        typer.echo("Is NOTIFY_BROKER_URL right, and has a worker declared its exchanges by starting?", err=True)
         raise typer.Exit(UNREACHABLE) from None
     typer.echo(f"published with key {key}", err=True)
 

@@ -83,7 +83,7 @@ class Copies:
             "notify-attempts": copy.attempts,
             "notify-owed": owed.written(copy.owed),
             "notify-origin-key": delivery.origin_key,
-            "notify-attempt-traceparent": telemetry.traceparent_of(span),
+            "notify-attempt-traceparent": telemetry.recorded_traceparent(span),
             "notify-history": delivery.history,
         }
         first_failed = delivery.first_failed
@@ -120,7 +120,7 @@ class Copies:
             event_type=event.type if event else "",
             owed=owed.written(copy.owed),
             worker=f"{socket.gethostname()}/{os.getpid()}/{__version__}",
-            attempt_traceparent=telemetry.traceparent_of(span),
+            attempt_traceparent=telemetry.recorded_traceparent(span),
         )
         return _message(delivery, event, letter.to_headers(), span)
 
@@ -145,7 +145,7 @@ def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], s
     original = delivery.message
     kept = {name: value for name, value in original.headers.items() if not _is_dropped(name)}
     # The creation context of the trace never changes; an event without one begins its trace here.
-    origin = kept.get("traceparent") or (event and event.traceparent) or telemetry.traceparent_of(span)
+    origin = kept.get("traceparent") or (event and event.traceparent) or telemetry.recorded_traceparent(span)
     if origin:
         kept["traceparent"] = origin
     return aio_pika.Message(

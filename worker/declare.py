@@ -70,10 +70,10 @@ async def _refusal(
         await _declare(channel, thing, {name: value for name, value in arguments.items() if value is not None})
     except ChannelPreconditionFailed as error:
         return _parsed(str(error))
-    except ChannelAccessRefused:
+    except ChannelAccessRefused as error:
         raise BrokerRefusedError(
-            f"The broker does not let this user declare {thing.name}: give it configure, write and read "
-            "permissions on the worker's exchanges and queues."
+            f"The broker does not let this user declare {thing.name} ({error}): give it configure, write and "
+            "read permissions on the worker's exchanges and queues, and write on amq.default."
         ) from None
     await channel.close()
     return None

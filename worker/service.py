@@ -35,6 +35,7 @@ from worker.redact import Redactor
 from worker.render import Renderer
 from worker.settings import Settings, settings_revision
 from worker.settle import Settler
+from worker.smtp.diagnose import Diagnosis
 from worker.smtp.oauth2 import Token, TokenSource
 from worker.smtp.opening import open_session, trust
 from worker.smtp.plan import ConnectionPlan, plan, warnings
@@ -63,6 +64,7 @@ class Service:
         self._broker_url = own.broker_url.get_secret_value()
         self._tls = trust(own.smtp_ca_file)
         self._tokens = TokenSource(ssl.create_default_context())
+        self._diagnosis = Diagnosis()
         self._outage = Outage(give_up_seconds=own.retry_give_up_seconds)
         self._connector = Connector(self._open, self._tokens, self._outage)
         self._pool: Pool[ConnectionPlan, Session] = Pool(self._connector.open, lambda _plan: _limits(settings))
@@ -160,6 +162,7 @@ class Service:
             tls=self._tls,
             token=token,
             local_hostname=socket.gethostname(),
+            diagnosis=self._diagnosis,
         )
 
     async def _connected(self) -> AbstractConnection:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
@@ -38,8 +38,8 @@ def export_traces(environ: Mapping[str, str]) -> TracerProvider | None:
     wanted = environ.get("OTEL_TRACES_EXPORTER", "otlp" if any(environ.get(n) for n in _ENDPOINTS) else "none")
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or "otlp" not in wanted.split(","):
         return None
-    resource = Resource.create({SERVICE_NAME: environ.get("OTEL_SERVICE_NAME") or INSTRUMENTATION})
-    provider = TracerProvider(resource=resource)
+    named = OTELResourceDetector().detect().attributes.get(SERVICE_NAME)
+    provider = TracerProvider(resource=Resource.create({} if named else {SERVICE_NAME: INSTRUMENTATION}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     return provider
@@ -51,8 +51,10 @@ def context_of(traceparent: str, tracestate: str = "") -> context.Context:
     return _PROPAGATOR.extract(carrier, context=context.Context())
 
 
-def traceparent_of(span: Span) -> str:
-    """The `traceparent` that names `span`; empty if it is not recorded anywhere."""
+def recorded_traceparent(span: Span) -> str:
+    """The `traceparent` that names `span`; empty if it is recorded nowhere."""
+    if not span.is_recording():
+        return ""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, context.Context()))
     return carrier.get("traceparent", "")

@@ -92,7 +92,7 @@ def _stay(running: Stage, talk: Console) -> None:
     example = (EXAMPLES / "workflow-submit.json").relative_to(ROOT)
     talk.print(
         f"\nBroker:  {running.broker_url}\nMails:   {running.inbox}\nPublish: "
-        f"NOTIFY_BROKER_URL={shlex.quote(running.broker_url)} {WORKER_PROGRAM} publish {example}\n"
+        f"NOTIFY_BROKER_URL={shlex.quote(running.broker_url)} {WORKER_PROGRAM} publish --fresh {example}\n"
         "Stop:    Ctrl-C",
         markup=False,
         highlight=False,

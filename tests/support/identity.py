@@ -98,6 +98,10 @@ class IdentityServer:
             told: dict[str, Any] = http.put("/control", json=changes).raise_for_status().json()
         return told
 
+    def revoke_tokens(self) -> None:
+        """No token given so far is good any more."""
+        self.control(generation=self.control()["generation"] + 1)
+
     def _http(self) -> httpx.Client:
         return httpx.Client(base_url=self.authority, verify=self._trust)
 

@@ -210,8 +210,16 @@ class Postfix:
 
     def logged(self, words: str, listener: str = "") -> int:
         """How many lines hold `words`, of one listener or of all."""
-        origin = f"postfix/{listener}" if listener else ""
+        origin = f"postfix/{listener}/" if listener else ""
         return sum(words in line and origin in line for line in self.log)
+
+    def connections(self, listener: str = "") -> int:
+        """How often somebody connected, to one listener or to all."""
+        return self.logged("]: connect from", listener)
+
+    def everybody_left(self) -> bool:
+        """Whether nobody is connected any more."""
+        return self.logged("]: disconnect from") == self.connections()
 
     def mails(self) -> list[Stored]:
         """What was accepted and has been stored, in no order."""

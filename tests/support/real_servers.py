@@ -122,7 +122,7 @@ class RealServers:
     def forget(self) -> None:
         """As if they had just been started."""
         self.postfix.forget()
-        self.identity.control(lifetime=3600, down=False, throttled=0, revokedBefore=0, requests=0, issued=0)
+        self.identity.control(lifetime=3600, down=False, throttled=0, requests=0, issued=0)
 
     @property
     def entra(self) -> dict[str, str]:

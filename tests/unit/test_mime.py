@@ -265,6 +265,9 @@ def test_mailboxes_are_read_back(letter: Letter) -> None:
         if mailbox is None:
             continue
         phrase, address = parseaddr(field(letter, name))
+        # From Python 3.13 on, and in late 3.11 and 3.12, it takes address literals for a fault.
+        if mailbox.address.endswith("]") and not address:
+            continue
         assert (decoded(phrase), address) == (in_a_header(mailbox.name), mailbox.address)
         (parsed,) = message[name].addresses
         assert parsed.addr_spec == mailbox.address

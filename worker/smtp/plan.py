@@ -4,8 +4,8 @@ Pure: the same settings and From address give the same plan or the same fault.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import parseaddr
 from enum import StrEnum
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from contracts.dead_letter import Reason
 from contracts.smtp_settings import SmtpSettings
+from worker.address import AddressError, parse_mailbox
 from worker.errors import PermanentError
 
 ENTRA_AUTHORITY: Final = "https://login.microsoftonline.com"
@@ -180,7 +181,9 @@ def _mailbox(settings: SmtpSettings, sender: str | None) -> str:
 
 
 def _bare(sender: str | None) -> str:
-    return parseaddr(sender or "")[1]
+    with suppress(AddressError):
+        return parse_mailbox(sender or "").address
+    return ""
 
 
 def _warnings(settings: SmtpSettings) -> Iterator[str]:

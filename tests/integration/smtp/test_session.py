@@ -157,9 +157,15 @@ async def _old_server(tls: ssl.SSLContext, *, implicit: bool) -> AsyncIterator[S
             tls.wrap_bio(received, answer, server_side=True).do_handshake()
         writer.write(answer.read())
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+    served: set[asyncio.Task[None]] = set()
+    async with await asyncio.start_server(
+        lambda *streams: served.add(asyncio.create_task(serve(*streams))), "127.0.0.1", 0
+    ) as server:
         yield SmtpServer(port=server.sockets[0].getsockname()[1])
+        await asyncio.gather(*served)
 
 
 async def test_implicit_ssl_against_a_starttls_port_is_a_port_mismatch(tls: ssl.SSLContext) -> None:
