@@ -1,5 +1,6 @@
 # Two commands do it all: `make demo` and `make test`. Both set up what they need; nothing but python3 is taken
 # as given. RABBITMQ_HOME=<folder> uses another RabbitMQ server than the distribution's package.
+# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves out the tests against Postfix, Dovecot and an OAuth2 server, which need root.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -10,7 +11,7 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 	--no-emit-index-url --no-header --quiet
 
 .NOTPARALLEL:
-.PHONY: help setup venv demo up test lint format schemas lock clean
+.PHONY: help setup venv servers demo up test lint format schemas lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,13 +22,16 @@ setup: ## the virtual environment from the lock file, and RabbitMQ from the dist
 venv:
 	@sh deploy/local/bootstrap.sh venv
 
+servers: ## what the tests against real servers start: Postfix, Dovecot, an OAuth2 server (as root)
+	@sh deploy/local/bootstrap.sh servers
+
 demo: setup ## the main job: events in, mails and dead letters out, compared with what has to come
 	@$(PYTHON) -m deploy.local.demo
 
 up: setup ## the same, and it all stays until Ctrl-C
 	@$(PYTHON) -m deploy.local.demo --stay
 
-test: setup lint ## format, lint, types and all tests, against a real private RabbitMQ
+test: setup servers lint ## format, lint, types and all tests, against real private servers (as root)
 	$(PYTHON) -m pytest
 
 lint: venv ## format check, lint and types only
@@ -45,6 +49,7 @@ schemas: venv ## JSON Schemas from the models
 lock: venv ## the lock files, anew from pyproject.toml (needs uv)
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --group dev --output-file requirements-dev.lock
+	$(filter-out pyproject.toml,$(COMPILE)) --group servers --output-file requirements-servers.lock
 
 clean: ## remove what demo and checks leave behind; .venv stays
 	rm -rf var .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

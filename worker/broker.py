@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
+    ChannelNotFoundEntity,
     ConnectionNotAllowed,
     DeliveryError,
     InvalidFrameError,
@@ -24,6 +25,7 @@ from aiormq.exceptions import (
 from yarl import URL
 
 from contracts.signals import Action
+from worker.tolerance import read_odd_properties
 
 CONNECT_SECONDS: Final = 10.0
 PUBLISH_SECONDS: Final = 10.0
@@ -31,8 +33,11 @@ HEARTBEAT_SECONDS: Final = 15
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 15.0
 
-BROKER_ERRORS: Final = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateError)
-"""What the client raises when the broker is away, closes on us, or does not answer in time."""
+BROKER_ERRORS: Final = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateError, RuntimeError)
+"""What the client raises when the broker is away, closes on us, or does not answer in time.
+
+RuntimeError is its word for using a connection or channel that has ended in the meantime.
+"""
 
 log = structlog.get_logger()
 
@@ -51,6 +56,7 @@ async def connect(url: str, name: str) -> AbstractConnection:
     Raises BrokerRefusedError where the credentials, virtual host or permissions are wrong, and one of
     BROKER_ERRORS where the broker cannot be reached.
     """
+    read_odd_properties()
     address = URL(url)
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
@@ -112,11 +118,15 @@ class Publisher:
     """Publishes with confirmation over a connection of its own; opened when first needed, and again when lost.
 
     A connection of its own, since a memory alarm blocks connections that publish, and acks must get through.
+    `prepare` is done with each new one, such as declaring what is published to.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(
+        self, url: str, name: str, prepare: Callable[[AbstractConnection], Awaitable[None]] | None = None
+    ) -> None:
         self._url = url
         self._name = name
+        self._prepare = prepare
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
@@ -131,21 +141,39 @@ class Publisher:
                 target = await (await self._ready_channel()).get_exchange(exchange, ensure=False)
                 await target.publish(message, key, mandatory=True)
         except BROKER_ERRORS as error:
+            if isinstance(error, _GONE):
+                await self.close()
             raise BrokerUnavailableError(f"{exchange}: {_why(error)}") from error
 
     async def close(self) -> None:
-        """Ends the connection, if there is one."""
-        if self._connection is not None and not self._connection.is_closed:
-            await self._connection.close()
+        """Ends the connection, if there is one; the next publish opens another."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            await connection.close()
 
     async def _ready_channel(self) -> AbstractChannel:
         async with self._opening:
-            if self._connection is None or self._connection.is_closed:
-                self._connection = await connect(self._url, self._name)
-                self._channel = None
+            if self._connection is None:
+                self._connection = await self._opened()
             if self._channel is None or self._channel.is_closed:
                 self._channel = await self._connection.channel(on_return_raises=True)
             return self._channel
+
+    async def _opened(self) -> AbstractConnection:
+        connection = await connect(self._url, self._name)
+        # The client does not count a connection as closed that ended by itself.
+        connection.close_callbacks.add(self._forget)
+        if self._prepare is not None:
+            await self._prepare(connection)
+        return connection
+
+    def _forget(self, connection: AbstractConnection | None, _why: BaseException | None = None) -> None:
+        if connection is self._connection:
+            self._connection, self._channel = None, None
+
+
+_GONE: Final = (PublishError, ChannelNotFoundEntity)
+"""Said when a queue or exchange was deleted: a new connection declares it again."""
 
 
 def _why(error: Exception) -> str:

@@ -6,22 +6,29 @@ Exit codes: 0 done, 1 nothing matched or a check failed, 2 bad settings, usage o
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterable, Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Final, Never
+from typing import Annotated, Final, Never, TypeVar
 
 import typer
 
 from worker import __version__, screens, service, telemetry
+from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError
+from worker.check import check, unreadable
 from worker.declare import TopologyDiffersError
 from worker.errors import PermanentError
+from worker.findings import Finding, exit_code
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
+from worker.send_test import send_test
+from worker.sender.lookup import Server
 from worker.settings import Settings, SettingsError, load, rows
 
 REFUSED: Final = 2
 UNREACHABLE: Final = 3
+
+T = TypeVar("T")
 
 app = typer.Typer(
     name="notify-worker",
@@ -38,6 +45,32 @@ SettingsFile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+
+
+def _mailbox(text: str) -> Mailbox:
+    try:
+        return parse_mailbox(text)
+    except AddressError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _dns_server(text: str) -> Server:
+    try:
+        return Server.parse(text)
+    except ValueError:
+        raise typer.BadParameter("write an IP address, with a port if it is not 53: 192.0.2.1:5353") from None
+
+
+From = Annotated[
+    Mailbox | None,
+    typer.Option(
+        "--from",
+        parser=_mailbox,
+        metavar="ADDRESS",
+        help="From address.",
+        show_default="that of mails whose event names none",
+    ),
+]
 
 
 @app.command()
@@ -59,14 +92,47 @@ def run(settings: SettingsFile = None) -> None:
             "Delete them when they are empty, or set NOTIFY_PREFIX to another prefix.",
         )
     finally:
-        if exporter:
-            exporter.shutdown()
+        telemetry.flush(exporter)
 
 
 @app.command("settings")
 def show_settings(settings: SettingsFile = None, *, as_json: Json = False) -> None:
     """Show every setting: its effective value, where it came from; secrets are masked."""
     screens.print_settings(rows(_loaded(settings)), as_json=as_json)
+
+
+@app.command("check")
+def check_settings(
+    settings: SettingsFile = None,
+    *,
+    sender: From = None,
+    resolver: Annotated[
+        Server | None,
+        typer.Option(
+            parser=_dns_server,
+            metavar="IP[:PORT]",
+            help="DNS server to ask about SPF and DMARC.",
+            show_default="the system's",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try the way to the mail server step by step, without sending mail; exit code 1 if a step fails."""
+    findings = _print(settings, lambda known: check(known, sender=sender, resolver=resolver), as_json=as_json)
+    _say_next("To send one mail: notify-worker send-test --to ADDRESS", findings, after=0)
+
+
+@app.command("send-test")
+def send_test_mail(
+    settings: SettingsFile = None,
+    *,
+    to: Annotated[Mailbox, typer.Option(parser=_mailbox, metavar="ADDRESS", help="Whom to send it to.")],
+    sender: From = None,
+    as_json: Json = False,
+) -> None:
+    """Send one test mail, and print what the mail server says; exit code 1 if it cannot be sent."""
+    findings = _print(settings, lambda known: send_test(known, to, sender), as_json=as_json)
+    _say_next("To see each step on the way: notify-worker check", findings, after=1)
 
 
 @app.command()
@@ -95,7 +161,7 @@ def publish(
         _refuse(str(error), "Nothing was published. To publish it all the same: --raw --key KEY")
     try:
         _complete(publish_event(_broker_url(known), known.worker.prefix, body, key=key))
-    except BrokerRefusedError as error:
+    except (BrokerRefusedError, ValueError) as error:
         _refuse(str(error))
     except BrokerUnavailableError as error:
         typer.echo(f"The broker did not take it. {error}", err=True)
@@ -128,9 +194,27 @@ def _broker_url(settings: Settings) -> str:
     return settings.worker.broker_url.get_secret_value()
 
 
-def _complete(work: Coroutine[None, None, None]) -> None:
+def _print(
+    file: Path | None, make: Callable[[Settings], AsyncIterable[Finding]], *, as_json: bool
+) -> list[Finding]:
+    try:
+        findings = make(load(os.environ, file))
+    except SettingsError as error:
+        findings = unreadable(error)
+    return _complete(screens.print_findings(findings, as_json=as_json))
+
+
+def _say_next(sentence: str, findings: list[Finding], *, after: int) -> None:
+    """The next useful command, where the exit code is `after`; ends with the exit code."""
+    code = exit_code(findings)
+    if code == after:
+        typer.echo(sentence, err=True)
+    raise typer.Exit(code)
+
+
+def _complete(work: Coroutine[None, None, T]) -> T:
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(work)
+        return runner.run(work)
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

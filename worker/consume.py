@@ -17,9 +17,12 @@ from contracts.signals import Action
 from contracts.topology import Lane, work_queue
 from worker.broker import BROKER_ERRORS
 from worker.delivery import Delivery
+from worker.errors import kind_and_place
 
 RECONNECT_SECONDS: Final = 0.5
 CANCEL_SECONDS: Final = 5.0
+SETTLE_SECONDS: Final = 1.5
+HARMED_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -42,6 +45,7 @@ class Consumers:
         self._in_work: set[asyncio.Task[None]] = set()
         self._wanted = True
         self._was_ready = False
+        self._draining = False
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -63,19 +67,22 @@ class Consumers:
         self._changed.set()
 
     def resume(self) -> None:
-        """Takes deliveries again."""
-        self._wanted = True
+        """Takes deliveries again, unless the worker is stopping."""
+        self._wanted = not self._draining
         self._changed.set()
 
     async def drain(self, seconds: float) -> int:
-        """Takes nothing new and waits `seconds` for what is in work. Returns how many had to be cut off."""
+        """Takes nothing new and waits `seconds` for what is in work. Returns how many had to be cut off.
+
+        What is cut off has a moment to settle what is known of it.
+        """
+        self._draining = True
         self.pause()
-        if self._in_work:
-            await asyncio.wait(self._in_work, timeout=seconds)
+        await _wait_for(self._in_work, seconds)
         cut_off = set(self._in_work)
         for task in cut_off:
             task.cancel()
-        await asyncio.gather(*cut_off, return_exceptions=True)
+        await _wait_for(cut_off, SETTLE_SECONDS)
         return len(cut_off)
 
     async def _serve_one_connection(self) -> None:
@@ -129,10 +136,14 @@ class Consumers:
         try:
             await self._process(delivery)
         except Exception as bug:  # noqa: BLE001 - a bug in settling must not keep a delivery for ever
-            log.error(
-                "settling failed; the delivery is given back", action=Action.WARN, error=type(bug).__name__
-            )
-            await delivery.give_back()
+            log.error("settling failed; the delivery goes back", action=Action.WARN, error=kind_and_place(bug))
+            await asyncio.sleep(HARMED_SECONDS)
+            await delivery.reject()
+
+
+async def _wait_for(tasks: set[asyncio.Task[None]], seconds: float) -> None:
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
 
 
 def _end_of(connection: AbstractConnection) -> asyncio.Future[str]:

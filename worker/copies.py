@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import socket
+import struct
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self
@@ -26,6 +27,7 @@ from worker.redact import Redactor
 from worker.verdict import DeadCopy, RetryCopy
 
 REMEMBERED_ATTEMPTS: Final = 8
+LONGEST_PART: Final = 100
 MAX_KEPT_HEADER_BYTES: Final = 64 * 1024
 BROKER_HEADERS: Final = (
     "x-death",
@@ -51,7 +53,7 @@ class History:
         try:
             entries = json.loads(text) if text else []
             return cls(tuple((str(when), str(code), str(tier)) for when, code, tier in entries))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return cls()
 
     @property
@@ -59,10 +61,14 @@ class History:
         """Whether an attempt may have been accepted although no reply came."""
         return any(code.endswith(UNKNOWN_MARK) for _, code, _ in self.entries)
 
-    def written(self, when: datetime, code: str, tier: str) -> str:
-        """The header's value with one more attempt."""
-        entries = (*self.entries, (rfc3339(when), code, tier))[-REMEMBERED_ATTEMPTS:]
-        return json.dumps(entries, separators=(",", ":"))
+    def plus(self, when: datetime, code: str, tier: str) -> "History":
+        """This history with one more attempt."""
+        return History((*self.entries, (rfc3339(when), code, tier)))
+
+    def written(self) -> str:
+        """The header's value: the last attempts; empty without any."""
+        last = [[part[:LONGEST_PART] for part in entry] for entry in self.entries[-REMEMBERED_ATTEMPTS:]]
+        return json.dumps(last, separators=(",", ":")) if last else ""
 
 
 UNKNOWN_MARK: Final = "(outcome unknown)"
@@ -84,13 +90,13 @@ class Copies:
             "notify-owed": owed.written(copy.owed),
             "notify-origin-key": delivery.origin_key,
             "notify-attempt-traceparent": telemetry.recorded_traceparent(span),
-            "notify-history": delivery.history,
         }
         first_failed = delivery.first_failed
+        history = History.read(delivery.history)
         if copy.error:
-            history = History.read(delivery.history)
-            headers["notify-history"] = history.written(now, _code(copy.error), copy.tier)
+            history = history.plus(now, _code(copy.error), copy.tier)
             first_failed = first_failed or now
+        headers["notify-history"] = history.written()
         if first_failed:
             headers["notify-first-failed"] = rfc3339(first_failed)
         return _message(delivery, event, headers, span)
@@ -111,7 +117,7 @@ class Copies:
             fingerprint=fingerprint(copy.error.reason, delivery.lane),
             settings_rev=self.settings_rev,
             attempts=copy.attempts,
-            history=History.read(delivery.history).written(now, _code(copy.error), "dead"),
+            history=History.read(delivery.history).plus(now, _code(copy.error), "dead").written(),
             first_failed=rfc3339(delivery.first_failed or now),
             died=rfc3339(now),
             origin_queue=delivery.queue,
@@ -170,10 +176,32 @@ def _is_dropped(name: str) -> bool:
 
 
 def _bounded(headers: dict[str, Any]) -> dict[str, Any]:
-    """The headers without the largest ones, where together they are too large to be published."""
-    sizes = {name: len(field_table({name: value})) for name, value in headers.items()}
+    """The headers that can be published: not those the client cannot write, nor the largest of too many."""
+    headers = {name: _writable(value) for name, value in headers.items()}
+    sizes = {name: size for name, value in headers.items() if (size := _size(name, value))}
     for name in sorted(sizes, key=lambda name: sizes[name], reverse=True):
         if sum(sizes.values()) <= MAX_KEPT_HEADER_BYTES:
             break
         del sizes[name]
     return {name: headers[name] for name in headers if name in sizes}
+
+
+def _writable(value: Any) -> Any:
+    # What is not UTF-8 is read as bytes, which the client writes only as a byte array.
+    match value:
+        case bytes():
+            return bytearray(value)
+        case list():
+            return [_writable(item) for item in value]
+        case dict():
+            return {name: _writable(item) for name, item in value.items()}
+        case _:
+            return value
+
+
+def _size(name: str, value: Any) -> int:
+    """Bytes of a header on the wire; 0 for one that the client cannot write."""
+    try:
+        return len(field_table({name: value}))
+    except (TypeError, ValueError, OverflowError, struct.error):
+        return 0

@@ -72,7 +72,8 @@ class Courier:
     async def _outcome(self, mail: Mail, *, urgent: bool, deadline: float) -> Outcome:
         sender = mail.letter.sender
         plan = self._plan(sender.address if sender else None)
-        send = partial(self._send, mail, compose(mail.letter), plan, urgent=urgent, deadline=deadline)
+        send = partial(self._send, mail, plan, urgent=urgent, deadline=deadline)
+        _check_expiry(mail)
         try:
             reply: Reply = await retrying_blips(asyncio.sleep)(send)
         except TransientError as error:
@@ -86,18 +87,16 @@ class Courier:
         self._outage.worked()
         return Delivered(f"{reply.code} {reply.text}")
 
-    async def _send(
-        self, mail: Mail, message: bytes, plan: ConnectionPlan, *, urgent: bool, deadline: float
-    ) -> Reply:
+    async def _send(self, mail: Mail, plan: ConnectionPlan, *, urgent: bool, deadline: float) -> Reply:
         sender = mail.letter.sender.address if mail.letter.sender else ""
-        async with self._logins.trial(plan, sender, deadline=deadline):
+        async with self._logins.trial(plan, sender, urgent=urgent, deadline=deadline):
             while True:
                 if self._outage.open:
                     raise ServerAwayError
                 try:
                     async with self._pool.lease(plan, urgent=urgent, deadline=deadline) as slot:
                         _check_expiry(mail)
-                        return await _transact(slot, plan, mail, message)
+                        return await _transact(slot, plan, mail)
                 except StaleSessionError:
                     # It died while idle, before anything of this mail was accepted: no attempt is counted.
                     continue
@@ -107,10 +106,9 @@ class Courier:
 
     def _of_transient(self, error: TransientError, plan: ConnectionPlan) -> Outcome:
         is_servers = error.scope is Scope.SERVER or error.reason is Reason.TOKEN_UNAVAILABLE
-        if not is_servers or error.unknown:
-            return Retry(error)
-        self._outage.failed(plan, error)
-        return Interrupted("server", error)
+        if is_servers or error.unknown:
+            self._outage.failed(plan, error)
+        return Interrupted("server", error) if is_servers and not error.unknown else Retry(error)
 
     def _of_outage(self) -> Outcome:
         if self._outage.given_up and self._outage.error is not None:
@@ -118,7 +116,9 @@ class Courier:
         return Interrupted("server")
 
 
-async def _transact(slot: Slot[Session], plan: ConnectionPlan, mail: Mail, message: bytes) -> Reply:
+async def _transact(slot: Slot[Session], plan: ConnectionPlan, mail: Mail) -> Reply:
+    # Composed only now that there is a session, so that as many are in memory as there are sessions.
+    message = compose(mail.letter)
     sender = mail.letter.sender
     assert sender is not None, "the plan refused it"  # noqa: S101 - for the type checker
     attributes = {
@@ -128,9 +128,14 @@ async def _transact(slot: Slot[Session], plan: ConnectionPlan, mail: Mail, messa
         Attribute.SMTP_SESSION_REUSED: slot.sent > 0,
     }
     with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes) as span:
-        reply = await slot.session.send(
-            sender.address, mail.letter.to.address, message, smtputf8=needs_smtputf8(mail.letter)
-        )
+        try:
+            reply = await slot.session.send(
+                sender.address, mail.letter.to.address, message, smtputf8=needs_smtputf8(mail.letter)
+            )
+        except asyncio.CancelledError:
+            if slot.session.committed:
+                raise _cut_off() from None
+            raise
         span.set_attribute(Attribute.SMTP_STATUS_CODE, reply.code)
         span.set_attribute(Attribute.SMTP_ENHANCED_CODE, reply.enhanced)
         return reply
@@ -139,3 +144,8 @@ async def _transact(slot: Slot[Session], plan: ConnectionPlan, mail: Mail, messa
 def _check_expiry(mail: Mail) -> None:
     if mail.expires is not None and datetime.now(UTC) >= mail.expires:
         raise PermanentError(Reason.EXPIRED, f"expired at {rfc3339(mail.expires)}")
+
+
+def _cut_off() -> TransientError:
+    detail = "the worker was stopped before the server replied to the whole message"
+    return TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.MESSAGE, unknown=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Final
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
@@ -16,21 +16,19 @@ from contracts.topology import Lane
 STALE: tuple[type[Exception], ...] = (ChannelInvalidStateError, AMQPError, ConnectionError)
 """What acknowledging raises when the channel the message came by is gone: the broker delivers it again."""
 
+MOST_ATTEMPTS: Final = 1_000_000
+LONGEST_KEY: Final = 255
+
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message of a work queue, with the worker's own headers read."""
+    """A message of a work queue, with the worker's own headers read. Anybody may have written them."""
 
     lane: Lane
     queue: str
     message: AbstractIncomingMessage
-
-    @classmethod
-    def of(cls, message: AbstractIncomingMessage, lane: Lane, queue: str) -> Self:
-        """The delivery a consumer of `queue` got."""
-        return cls(lane, queue, message)
 
     @property
     def body(self) -> bytes:
@@ -46,12 +44,12 @@ class Delivery:
     def attempts(self) -> int:
         """How many attempts were counted before this one."""
         value = self.headers.get("notify-attempts", 0)
-        return value if isinstance(value, int) else 0
+        return min(max(value, 0), MOST_ATTEMPTS) if isinstance(value, int) else 0
 
     @property
     def origin_key(self) -> str:
         """The routing key the publisher used; a retry copy carries it in a header."""
-        return self._text("notify-origin-key") or self.message.routing_key or ""
+        return self._text("notify-origin-key")[:LONGEST_KEY] or self.message.routing_key or ""
 
     @property
     def owed(self) -> str:
@@ -75,11 +73,12 @@ class Delivery:
 
     @property
     def first_failed(self) -> datetime | None:
-        """When the first attempt of this life failed."""
+        """When the first attempt of this life failed; never in the future."""
         try:
-            return datetime.fromisoformat(self._text("notify-first-failed"))
+            moment = datetime.fromisoformat(self._text("notify-first-failed"))
         except ValueError:
             return None
+        return min(moment, datetime.now(UTC)) if moment.tzinfo else None
 
     @property
     def published(self) -> datetime | None:
@@ -101,7 +100,10 @@ class Delivery:
     @property
     def stale(self) -> bool:
         """Whether its channel is gone, so that the broker has it again or will have."""
-        return self.message.channel.is_closed
+        try:
+            return self.message.channel.is_closed
+        except ChannelInvalidStateError:
+            return True
 
     async def ack(self) -> None:
         """Tells the broker that this message is done with."""
@@ -116,6 +118,13 @@ class Delivery:
             await self.message.nack(requeue=True)
         except STALE:
             log.info("a delivery to give back was stale; it is back already", action=Action.BROKER_LOST)
+
+    async def reject(self) -> None:
+        """Back to the queue as one that did harm: it counts toward the delivery limit on every version."""
+        try:
+            await self.message.reject(requeue=True)
+        except STALE:
+            log.info("a delivery to reject was stale; it is back already", action=Action.BROKER_LOST)
 
     def _text(self, name: str) -> str:
         value = self.headers.get(name, "")

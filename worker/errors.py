@@ -9,6 +9,15 @@ from enum import StrEnum
 from contracts.dead_letter import ABOUT, Reason
 
 
+def kind_and_place(bug: BaseException) -> str:
+    """What kind of exception arose where. Its message is left out: it may hold what the event held."""
+    trace = bug.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" in {trace.tb_frame.f_code.co_qualname}, line {trace.tb_lineno}" if trace else ""
+    return f"{type(bug).__name__}{place}"
+
+
 class Scope(StrEnum):
     """What a transient error is the trouble of, and so what has to wait."""
 

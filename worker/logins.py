@@ -41,6 +41,11 @@ REFUSALS: Final = frozenset(
 )
 """What is said against the way in or the sender, and so of every mail that takes it."""
 
+SAID_OF_NO_SENDER: Final = frozenset(
+    {Reason.EXPIRED, Reason.ADDRESS_UNSUPPORTED, Reason.MESSAGE_TOO_LARGE, Reason.UNEXPECTED}
+)
+"""Found out here, before the server was asked: it tells nothing of the sender."""
+
 Clock = Callable[[], float]
 
 log = structlog.get_logger()
@@ -48,14 +53,17 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Standing:
-    """What is known of one sender at one login. `refusal` is what was said against it, since `since`."""
+    """What is known of one sender at one login. `refusal` is what was said against it, since `since`.
+
+    Each lane has a turn of its own, so that a standard mail that waits for a session holds up no urgent one.
+    """
 
     proven: bool = False
     refusal: PermanentError | None = None
     since: float = 0.0
     next_try: float = 0.0
     wait: float = FIRST_TRY_AFTER_SECONDS
-    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    alone: tuple[asyncio.Lock, asyncio.Lock] = field(default_factory=lambda: (asyncio.Lock(), asyncio.Lock()))
 
     def accepted(self) -> None:
         """The server took a mail, or refused it for another reason."""
@@ -80,7 +88,9 @@ class Logins:
         self._standings: dict[tuple[ConnectionPlan, str], Standing] = {}
 
     @asynccontextmanager
-    async def trial(self, plan: ConnectionPlan, sender: str, *, deadline: float) -> AsyncIterator[None]:
+    async def trial(
+        self, plan: ConnectionPlan, sender: str, *, urgent: bool, deadline: float
+    ) -> AsyncIterator[None]:
         """Around the sending of one mail: raises what is remembered, and remembers what is said.
 
         A refusal is raised as it counts now: a TransientError while an OAuth2 login may still heal. Raises
@@ -89,7 +99,7 @@ class Logins:
         standing = self._standing(plan, sender)
         async with AsyncExitStack() as turn:
             if not standing.proven:
-                await _its_turn(turn, standing, deadline - self._clock())
+                await _its_turn(turn, standing.alone[urgent], deadline - self._clock())
             if standing.proven:
                 await turn.aclose()
             if standing.refusal and self._clock() < standing.next_try:
@@ -112,6 +122,8 @@ class Logins:
     def _judged(
         self, plan: ConnectionPlan, standing: Standing, error: PermanentError
     ) -> PermanentError | TransientError:
+        if error.reason in SAID_OF_NO_SENDER:
+            return error
         if error.reason not in REFUSALS:
             standing.accepted()
             return error
@@ -131,10 +143,10 @@ class Logins:
         )
 
 
-async def _its_turn(turn: AsyncExitStack, standing: Standing, seconds: float) -> None:
+async def _its_turn(turn: AsyncExitStack, alone: asyncio.Lock, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
-            await turn.enter_async_context(standing.alone)
+            await turn.enter_async_context(alone)
     except TimeoutError:
         raise BudgetSpentError from None
 

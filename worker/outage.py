@@ -15,7 +15,7 @@ import structlog
 
 from contracts.dead_letter import Reason
 from contracts.signals import Action
-from worker.errors import PermanentError, Scope, TransientError
+from worker.errors import PermanentError, Scope, TransientError, kind_and_place
 from worker.smtp.plan import ConnectionPlan
 
 FAILURES_IN_A_ROW: Final = 3
@@ -37,6 +37,7 @@ class Outage:
         self.plan: ConnectionPlan | None = None
         self.error: TransientError | None = None
         self.ever_connected = False
+        self.next_probe_seconds = FIRST_PROBE_SECONDS
 
     @property
     def open(self) -> bool:
@@ -54,7 +55,12 @@ class Outage:
         self.ever_connected = True
 
     def worked(self) -> None:
-        """A mail was accepted, or a probe got through."""
+        """A mail was accepted: the next outage is probed soon again."""
+        self.answered()
+        self.next_probe_seconds = FIRST_PROBE_SECONDS
+
+    def answered(self) -> None:
+        """A probe got through; whether mail does has yet to be seen."""
         self._failures = 0
         self._began.clear()
 
@@ -114,10 +120,9 @@ async def _probe_until_well(
     probe: Callable[[ConnectionPlan], Awaitable[None]],
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:
-    wait = FIRST_PROBE_SECONDS
     while outage.open and outage.plan is not None:
-        await sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-        wait = min(wait * 2, LONGEST_PROBE_SECONDS)
+        await sleep(outage.next_probe_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+        outage.next_probe_seconds = min(outage.next_probe_seconds * 2, LONGEST_PROBE_SECONDS)
         try:
             await probe(outage.plan)
         except TransientError as error:
@@ -125,9 +130,11 @@ async def _probe_until_well(
             _say(Action.PROBE, "the mail server is still in trouble", outage)
         except PermanentError:
             # It answers, and the settings are at fault: that is for each event to say.
-            outage.worked()
+            outage.answered()
+        except Exception as bug:  # noqa: BLE001 - a bug in probing must not end the worker
+            log.error("a probe failed in an unknown way", action=Action.PROBE, error=kind_and_place(bug))
         else:
-            outage.worked()
+            outage.answered()
         if outage.given_up:
             _say(Action.WARN, "these settings never connected; events become dead letters", outage)
             resume()

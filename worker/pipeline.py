@@ -17,8 +17,8 @@ from contracts.topology import Lane
 from worker import owed, telemetry
 from worker.decode import decode
 from worker.delivery import Delivery
-from worker.errors import PermanentError
-from worker.outcome import Dead, Outcome, Suppressed
+from worker.errors import PermanentError, kind_and_place
+from worker.outcome import Dead, Interrupted, Outcome, Suppressed
 from worker.render import Addressee, Mail, Renderer
 from worker.verdict import MailOutcome
 
@@ -44,11 +44,16 @@ class Settle(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What every delivery goes through; only what does I/O is injected."""
+    """What every delivery goes through; only what does I/O is injected.
+
+    Of one event `mails_at_once` are rendered and under way, so that a large one neither fills the memory nor
+    keeps the loop from others.
+    """
 
     renderer: Renderer
     deliver: Deliver
     settle: Settle
+    mails_at_once: int
     clock: Callable[[], float] = time.monotonic
 
     async def process(self, delivery: Delivery) -> None:
@@ -58,21 +63,32 @@ class Pipeline:
             if isinstance(event, PermanentError):
                 await self.settle(delivery, None, [MailOutcome(None, "", Dead(event))], span)
             else:
-                outcomes = await self._send_all(event, delivery)
-                await self.settle(delivery, event, outcomes, span)
+                await self.settle(delivery, event, await self._send_all(event, delivery), span)
 
     async def _send_all(self, event: Event, delivery: Delivery) -> list[MailOutcome]:
-        deadline = self.clock() + BUDGET_SECONDS
-        due = [
-            addressee
-            for addressee in self.renderer.addressees(event)
-            if owed.is_owed(delivery.owed, addressee.index)
-        ]
+        try:
+            due = _due(self.renderer.addressees(event), delivery.owed)
+        except PermanentError as error:
+            return [MailOutcome(None, "", Dead(error))]
+        except Exception as bug:  # noqa: BLE001 - whatever nobody named is a bug, shown to operators once
+            return [MailOutcome(None, "", Dead(_unexpected(bug)))]
+        deadline, turn = self.clock() + BUDGET_SECONDS, asyncio.Semaphore(self.mails_at_once)
         urgent = delivery.lane is Lane.URGENT
-        outcomes = await asyncio.gather(
-            *(self._send_one(event, to, urgent=urgent, deadline=deadline) for to in due)
-        )
-        return [MailOutcome(to.index, to.key, outcome) for to, outcome in zip(due, outcomes, strict=True)]
+        tasks = [
+            asyncio.create_task(self._send_in_turn(turn, event, to, urgent=urgent, deadline=deadline))
+            for to in due
+        ]
+        await _all_ended(tasks)
+        return [
+            MailOutcome(to.index, to.key, Interrupted("drain") if task.cancelled() else task.result())
+            for to, task in zip(due, tasks, strict=True)
+        ]
+
+    async def _send_in_turn(
+        self, turn: asyncio.Semaphore, event: Event, addressee: Addressee, *, urgent: bool, deadline: float
+    ) -> Outcome:
+        async with turn:
+            return await self._send_one(event, addressee, urgent=urgent, deadline=deadline)
 
     async def _send_one(self, event: Event, addressee: Addressee, *, urgent: bool, deadline: float) -> Outcome:
         if not addressee.wanted:
@@ -81,7 +97,7 @@ class Pipeline:
             return await self.deliver(self._rendered(event, addressee), urgent=urgent, deadline=deadline)
         except PermanentError as error:
             return Dead(error)
-        except Exception as bug:  # noqa: BLE001 - whatever nobody named is a bug, shown to operators once
+        except Exception as bug:  # noqa: BLE001 - see above
             return Dead(_unexpected(bug))
 
     def _rendered(self, event: Event, addressee: Addressee) -> Mail:
@@ -136,9 +152,22 @@ def _origin(delivery: Delivery, event: Event | PermanentError) -> str:
 
 
 def _unexpected(bug: Exception) -> PermanentError:
-    # The message of a foreign exception may hold what the event held: only its kind and place are told.
-    trace = bug.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" in {trace.tb_frame.f_code.co_qualname}, line {trace.tb_lineno}" if trace else ""
-    return PermanentError(Reason.UNEXPECTED, f"{type(bug).__name__}{place}")
+    return PermanentError(Reason.UNEXPECTED, kind_and_place(bug))
+
+
+def _due(all_mails: Sequence[Addressee], text: str) -> Sequence[Addressee]:
+    """Those of an event's mails that are owed: all, where the header names none that there is."""
+    ranges = owed.read(text)
+    return [mail for mail in all_mails if any(mail.index in run for run in ranges)] or all_mails
+
+
+async def _all_ended(tasks: Sequence[asyncio.Task[Outcome]]) -> None:
+    """Waits for all mails. At the drain's deadline the mails are cut off, and what is known is settled."""
+    if not tasks:
+        return
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

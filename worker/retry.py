@@ -61,9 +61,12 @@ def tier_for(attempts: int, hint_seconds: float | None = None) -> str:
     return tiers[step]
 
 
-def gives_up(
-    tier: str, *, now: datetime, first_failed: datetime, expires: datetime | None, give_up_seconds: float
-) -> bool:
-    """Whether coming back after `tier` would be past the event's expiry or the worker's patience."""
-    back = now + timedelta(seconds=RETRY_TIERS[tier])
-    return back > first_failed + timedelta(seconds=give_up_seconds) or (expires is not None and back > expires)
+def tier_in_time(attempts: int, hint_seconds: float | None, *, now: datetime, until: datetime) -> str | None:
+    """The tier to wait in, back by `until`: a shorter one than the ladder's if need be, never than the hint.
+
+    None where it would be too late.
+    """
+    tier = tier_for(attempts, hint_seconds)
+    shorter = [tier] if hint_seconds is not None else list(RETRY_TIERS)[: list(RETRY_TIERS).index(tier) + 1]
+    in_time = [name for name in shorter if now + timedelta(seconds=RETRY_TIERS[name]) <= until]
+    return in_time[-1] if in_time else None

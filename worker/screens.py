@@ -2,14 +2,15 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import AsyncIterable, Iterable, Sequence
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.findings import Finding, Mark
 from worker.settings import Row
 
 EMPTY: Final = "(empty)"
@@ -17,6 +18,17 @@ EMPTY: Final = "(empty)"
 
 WIDE: Final = 130
 """Columns from which a terminal has room for descriptions beside names and values."""
+
+
+STEP_WIDTH: Final = len("settings")
+MARK_WIDTH: Final = max(map(len, Mark))
+_COLOURS: Final = {
+    Mark.OK: "green",
+    Mark.WARNING: "yellow",
+    Mark.UNCLEAR: "yellow",
+    Mark.FAILED: "red",
+    Mark.NOT_REACHED: "dim",
+}
 
 
 def print_settings(rows: Sequence[Row], *, as_json: bool) -> None:
@@ -31,6 +43,24 @@ def print_settings(rows: Sequence[Row], *, as_json: bool) -> None:
         print_plain(("NAME", "VALUE", "SOURCE"), ((row.name, row.value or EMPTY, row.source) for row in rows))
 
 
+async def print_findings(findings: AsyncIterable[Finding], *, as_json: bool) -> list[Finding]:
+    """Write findings to stdout as they come, a line each; as JSON they are one document at the end.
+
+    `[{step, ok, code, text, settings, detail, hint}]`, where `ok` is null for a step that was not reached.
+    """
+    console = Console()
+    shown = []
+    async for finding in findings:
+        shown.append(finding)
+        if not as_json and console.is_terminal:
+            console.print(_finding_grid(finding))
+        elif not as_json:
+            _print_finding(finding)
+    if as_json:
+        print_json([_finding_object(finding) for finding in shown])
+    return shown
+
+
 def print_json(document: object) -> None:
     """Write one JSON document to stdout."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
@@ -43,6 +73,42 @@ def print_plain(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None
     for line in table:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def _finding_object(finding: Finding) -> dict[str, Any]:
+    names = ("step", "ok", "code", "text", "settings", "detail", "hint")
+    return {name: getattr(finding, name) for name in names}
+
+
+def _print_finding(finding: Finding) -> None:
+    said = " ".join(filter(None, (finding.text, finding.detail and f"({finding.detail})", _advice(finding))))
+    sys.stdout.write(
+        f"{finding.step.ljust(STEP_WIDTH)}  {finding.mark.ljust(MARK_WIDTH)}  {said}".rstrip() + "\n"
+    )
+    sys.stdout.flush()
+
+
+def _finding_grid(finding: Finding) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=STEP_WIDTH)
+    table.add_column(width=MARK_WIDTH)
+    table.add_column(overflow="fold")
+    colour = _COLOURS[finding.mark]
+    table.add_row(Text(finding.step, style="bold"), Text(finding.mark, style=colour), Text(finding.text))
+    for line, style in ((finding.detail, colour), (_advice(finding), "")):
+        if line:
+            table.add_row("", "", Text(line, style=style))
+    return table
+
+
+def _advice(finding: Finding) -> str:
+    """What to do, and the settings it is about where the sentence does not name them."""
+    if finding.mark is not Mark.FAILED:
+        return ""
+    unnamed = [
+        name for name in finding.settings if name not in f"{finding.text} {finding.detail} {finding.hint}"
+    ]
+    return " ".join(filter(None, (finding.hint, f"See {', '.join(unnamed)}." if unnamed else "")))
 
 
 def _settings_table(rows: Iterable[Row], *, described: bool) -> Table:

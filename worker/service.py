@@ -21,7 +21,7 @@ from contracts.signals import Action
 from contracts.topology import Lane, topology
 from worker import __version__
 from worker.address import Mailbox, parse_mailbox
-from worker.broker import BrokerRefusedError, Publisher, connect_patiently
+from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently
 from worker.connector import Connector
 from worker.consume import Consumers
 from worker.copies import Copies
@@ -46,6 +46,7 @@ TIDY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
 RESERVED_WHERE_LIMITED: Final = 1
 STANDARD_PREFETCH_PER_SESSION: Final = 4
+MAILS_PER_SESSION: Final = 2
 
 log = structlog.get_logger()
 
@@ -68,7 +69,7 @@ class Service:
         self._outage = Outage(give_up_seconds=own.retry_give_up_seconds)
         self._connector = Connector(self._open, self._tokens, self._outage)
         self._pool: Pool[ConnectionPlan, Session] = Pool(self._connector.open, lambda _plan: _limits(settings))
-        self._publisher = Publisher(self._broker_url, _connection_name("publish"))
+        self._publisher = Publisher(self._broker_url, _connection_name("publish"), self._redeclare)
         self._consumers = self._make_consumers()
 
     async def run(self) -> None:
@@ -90,11 +91,7 @@ class Service:
 
     async def _live(self) -> None:
         self._say_start()
-        connection = await connect_patiently(
-            self._broker_url, _connection_name("consume"), refusal_is_final=True
-        )
-        async with connection:
-            await declare(connection, topology(self._settings.worker.prefix))
+        await self._declare_first()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._consumers.run())
             tasks.create_task(self._tidy())
@@ -106,6 +103,18 @@ class Service:
                     probe=self._connector.probe,
                 )
             )
+
+    async def _declare_first(self) -> None:
+        while True:
+            connection = await connect_patiently(
+                self._broker_url, _connection_name("start"), refusal_is_final=True
+            )
+            try:
+                async with connection:
+                    return await declare(connection, topology(self._settings.worker.prefix))
+            except BROKER_ERRORS as error:
+                log.warning("the broker went away", action=Action.BROKER_LOST, error=type(error).__name__)
+            await asyncio.sleep(1.0)
 
     async def _drain(self) -> None:
         log.info("stopping: finishing what is in work", action=Action.DRAIN, **self._pool.stats())
@@ -148,12 +157,17 @@ class Service:
         settler = Settler(
             publish=self._publisher.publish,
             prefix=own.prefix,
-            copies=Copies(Redactor(_secrets(self._settings)), settings_revision(self._settings)),
+            copies=Copies(Redactor(secrets(self._settings)), settings_revision(self._settings)),
             give_up_seconds=own.retry_give_up_seconds,
             now=lambda: datetime.now(UTC),
         )
-        renderer = Renderer(default_sender=_default_sender(self._settings), templates_dir=own.templates_dir)
-        return Pipeline(renderer, courier.deliver, settler.settle)
+        renderer = Renderer(default_sender=default_sender(self._settings), templates_dir=own.templates_dir)
+        return Pipeline(
+            renderer,
+            courier.deliver,
+            settler.settle,
+            mails_at_once=self._settings.max_sessions * MAILS_PER_SESSION,
+        )
 
     async def _open(self, connection: ConnectionPlan, token: Callable[[], Awaitable[Token]] | None) -> Session:
         return await open_session(
@@ -170,13 +184,18 @@ class Service:
             self._broker_url, _connection_name("consume"), refusal_is_final=False
         )
         try:
-            await declare(connection, topology(self._settings.worker.prefix))
-        except (TopologyDiffersError, BrokerRefusedError) as error:
-            log.error("the topology is no longer the worker's", action=Action.WARN, error=str(error))
+            await self._redeclare(connection)
         except BaseException:
             await connection.close()
             raise
         return connection
+
+    async def _redeclare(self, connection: AbstractConnection) -> None:
+        """What was deleted at the broker is there again; what differs by now is said, and work goes on."""
+        try:
+            await declare(connection, topology(self._settings.worker.prefix))
+        except (TopologyDiffersError, BrokerRefusedError) as error:
+            log.error("the topology is no longer the worker's", action=Action.WARN, error=str(error))
 
     async def _tidy(self) -> None:
         while True:
@@ -206,7 +225,7 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _default_sender(settings: Settings) -> Mailbox | None:
+def default_sender(settings: Settings) -> Mailbox | None:
     """The From of mails whose event has none; with OAuth2 the mailbox that logs in, if no other is set."""
     smtp = settings.smtp
     fallback = smtp.EmailSmtpUsername if smtp.EmailSmtpUseOAuth2 else ""
@@ -216,7 +235,8 @@ def _default_sender(settings: Settings) -> Mailbox | None:
     return None
 
 
-def _secrets(settings: Settings) -> list[str]:
+def secrets(settings: Settings) -> list[str]:
+    """What must be shown nowhere."""
     smtp = settings.smtp
     return [smtp.EmailSmtpPassword.get_secret_value(), smtp.EmailSmtpOAuth2ClientSecret.get_secret_value()]
 
@@ -234,7 +254,10 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, received)
+        try:
+            loop.add_signal_handler(number, received)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(received))
     return first, second
 
 

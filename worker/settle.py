@@ -20,7 +20,7 @@ from contracts.signals import Action, Attribute
 from contracts.signals import Span as SpanName
 from contracts.topology import dead_exchange, retry_tier
 from worker import telemetry
-from worker.broker import BrokerUnavailableError
+from worker.broker import BrokerRefusedError, BrokerUnavailableError
 from worker.copies import Copies, History
 from worker.delivery import Delivery
 from worker.outcome import Dead, Delivered, Interrupted, Outcome, Retry, Suppressed
@@ -79,7 +79,7 @@ class Settler:
             while not delivery.stale:
                 try:
                     await self.publish(exchange, key, message)
-                except BrokerUnavailableError as error:
+                except (BrokerUnavailableError, BrokerRefusedError) as error:
                     log.warning(
                         "a copy could not be published; trying again",
                         action=Action.BROKER_WAIT,

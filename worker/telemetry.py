@@ -6,6 +6,7 @@ a secret or a body.
 
 import logging
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -27,6 +28,8 @@ from worker.errors import NotifyError
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
+FLUSH_SECONDS: Final = 2.0
+
 tracer: Final = trace.get_tracer(INSTRUMENTATION, __version__)
 
 
@@ -43,6 +46,14 @@ def export_traces(environ: Mapping[str, str]) -> TracerProvider | None:
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     return provider
+
+
+def flush(provider: TracerProvider | None) -> None:
+    """Sends what is left, if it can be sent within two seconds: a silent collector must not hold up the end."""
+    if provider is not None:
+        last = threading.Thread(target=provider.shutdown, daemon=True)
+        last.start()
+        last.join(FLUSH_SECONDS)
 
 
 def context_of(traceparent: str, tracestate: str = "") -> context.Context:

@@ -5,14 +5,14 @@ One event ends in at most one retry copy and one dead copy.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from contracts.dead_letter import ABOUT, DeadClass, Reason
 from contracts.topology import WORK_DELIVERY_LIMIT
 from worker.errors import PermanentError, TransientError
 from worker.outcome import Dead, Interrupted, Outcome, Retry, Suppressed
-from worker.retry import gives_up, tier_for
+from worker.retry import tier_in_time
 
 GIVE_BACKS: Final = WORK_DELIVERY_LIMIT // 4
 """A delivery handed out this often goes round by a tier instead, which starts its delivery count anew."""
@@ -93,7 +93,7 @@ def decide(outcomes: Sequence[MailOutcome], past: Past, now: datetime) -> Settle
         return Settlement(mails, give_back=True)
     return Settlement(
         mails,
-        retry=_retry_copy(tried_again, interrupted, past),
+        retry=_retry_copy(tried_again, interrupted, past, now),
         dead=_dead_copy([mail for mail in mails if isinstance(mail.outcome, Dead)], past),
     )
 
@@ -112,15 +112,17 @@ def _given_up(mail: MailOutcome, past: Past, now: datetime) -> MailOutcome:
         return mail
     error = mail.outcome.error
     twice_unknown = error.unknown and past.was_unknown
-    if twice_unknown or gives_up(
-        tier_for(past.attempts + 1, error.retry_after),
-        now=now,
-        first_failed=past.first_failed,
-        expires=past.expires,
-        give_up_seconds=past.give_up_seconds,
-    ):
+    if twice_unknown or _tier(past, error.retry_after, now) is None:
         return replace(mail, outcome=Dead(error))
     return mail
+
+
+def _tier(past: Past, hint_seconds: float | None, now: datetime) -> str | None:
+    """Where to wait for the next attempt; None at the event's expiry or at the end of patience."""
+    until = past.first_failed + timedelta(seconds=past.give_up_seconds)
+    if past.expires is not None:
+        until = min(until, past.expires)
+    return tier_in_time(past.attempts + 1, hint_seconds, now=now, until=until)
 
 
 def _may_go_back(outcomes: Sequence[MailOutcome], past: Past) -> bool:
@@ -137,15 +139,15 @@ def _may_go_back(outcomes: Sequence[MailOutcome], past: Past) -> bool:
 
 
 def _retry_copy(
-    tried_again: Sequence[MailOutcome], interrupted: Sequence[MailOutcome], past: Past
+    tried_again: Sequence[MailOutcome], interrupted: Sequence[MailOutcome], past: Past, now: datetime
 ) -> RetryCopy | None:
     indexes = _indexes((*tried_again, *interrupted))
     if not tried_again:
         return RetryCopy(INTERRUPTED_TIER, indexes, past.attempts, None) if interrupted else None
     errors = [mail.outcome.error for mail in tried_again if isinstance(mail.outcome, Retry)]
     hints = [error.retry_after for error in errors if error.retry_after is not None]
-    attempts = past.attempts + 1
-    return RetryCopy(tier_for(attempts, max(hints, default=None)), indexes, attempts, errors[0])
+    tier = _tier(past, max(hints, default=None), now) or INTERRUPTED_TIER
+    return RetryCopy(tier, indexes, past.attempts + 1, errors[0])
 
 
 def _dead_copy(dead: Sequence[MailOutcome], past: Past) -> DeadCopy | None:

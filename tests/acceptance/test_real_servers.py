@@ -63,7 +63,7 @@ def retries(worker: Worker) -> list[dict[str, Any]]:
 async def test_every_documented_way_to_send_delivers(
     encryption: str, way: str, world: World, real: RealServers
 ) -> None:
-    """An event's mails arrive byte for byte as they were rendered, by the login and encryption that were set."""
+    """An event's mails arrive byte for byte as rendered, by the login and encryption that were set."""
     event = fresh_example(SYSTEM)
     await world.publish(event)
     worker = await world.worker(**real.settings(encryption, way))
@@ -87,8 +87,35 @@ async def test_oauth2_without_encryption_is_a_dead_letter_in_the_guides_words(
     assert (real.identity.control()["requests"], real.postfix.connections()) == (0, 0)
 
 
-async def test_two_from_addresses_without_a_user_name_log_in_as_two(world: World, real: RealServers) -> None:
+@pytest.mark.parametrize(
+    ("encryption", "listener", "code"),
+    [
+        ("implicit", "starttls", "smtp-port-mismatch"),
+        ("starttls", "none", "smtp-starttls-missing"),
+        ("starttls", "starttls-old", "smtp-tls-version"),
+        ("implicit", "implicit-untrusted", "smtp-certificate"),
+    ],
+)
+async def test_a_way_in_that_never_fitted_is_a_dead_letter_at_once(
+    encryption: str, listener: str, code: str, world: World, real: RealServers
+) -> None:
+    """A mismatch cannot heal: the guide's row where it has one, the settings at fault, and nothing sent."""
+    await world.publish(fresh_example(SYSTEM))
+    port = {"EmailSmtpPort": str(real.postfix.port(listener))}
+    await world.worker(**{**real.connection(encryption), **port})
+    letter = await dead_letter(world)
+    assert letter.code == code
+    if code in {"smtp-port-mismatch", "smtp-tls-version"}:
+        assert letter.text == error_texts.CONNECTION_FAILS
+    assert letter.setting
+    assert real.postfix.logged("client=") == 0
+
+
+async def test_two_from_addresses_without_a_user_name_log_in_as_two(
+    world: World, two_mailboxes: RealServers
+) -> None:
     """A form's notification from the default From, and its answer from the form's own."""
+    real = two_mailboxes
     event = fresh_example(FORM)
     await world.publish(event)
     await world.worker(**real.settings("starttls", "XOAUTH2 Entra"))
@@ -215,7 +242,7 @@ async def test_a_server_that_closes_idle_sessions_costs_no_attempt(world: World,
         for _ in range(10):
             await world.publish(fresh_example(SYSTEM))
         await stored(real, 20 * batch)
-        await until(real.postfix.everybody_left)
+        await until(lambda: real.postfix.everybody_left("impatient"))
     assert real.postfix.logged("timeout after", "impatient") > 0
     assert retries(worker) == []
     assert worker.said(action="pause") == []

@@ -11,10 +11,9 @@ never answers what it has no record for, one with `SERVFAIL` says that it cannot
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import dns.flags
 import dns.message
@@ -46,6 +45,7 @@ class DnsServer:
     def __post_init__(self) -> None:
         self._tcp: asyncio.Server | None = None
         self._udp: asyncio.DatagramTransport | None = None
+        self._dialogues: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._tcp = await asyncio.start_server(self._serve, self.host, self.port)
@@ -61,6 +61,9 @@ class DnsServer:
         assert self._tcp
         self._udp.close()
         self._tcp.close()
+        for dialogue in self._dialogues:
+            dialogue.cancel()
+        await asyncio.gather(*self._dialogues, return_exceptions=True)
         await self._tcp.wait_closed()
 
     @property
@@ -100,16 +103,20 @@ class DnsServer:
     def _entries(self, name: dns.name.Name) -> Sequence[Mapping[str, Any] | str]:
         return {dns.name.from_text(known): entries for known, entries in self.zone.items()}.get(name, ())
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                size = int.from_bytes(await reader.readexactly(2))
-                reply = self.reply(await reader.readexactly(size))
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._dialogues.add(asyncio.create_task(self._converse(reader, writer)))
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            # RFC 1035 section 4.2.2: each message is preceded by its length.
+            while size := await reader.read(2):
+                reply = self.reply(await reader.readexactly(int.from_bytes(size)))
                 self.over_tcp += 1
                 if reply:
                     wire = reply.to_wire()
                     writer.write(len(wire).to_bytes(2) + wire)
-        writer.close()
+        finally:
+            writer.transport.abort()
 
 
 class _Datagrams(asyncio.DatagramProtocol):
@@ -118,8 +125,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         reply = self._server.reply(data)

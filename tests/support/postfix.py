@@ -185,6 +185,7 @@ class Postfix:
         with ExitStack() as on_failure:
             on_failure.callback(self._undo.close)
             master.wait_until(self._greets, START_SECONDS)
+            master.wait_until(lambda: self.connections() > 0 and self.everybody_left(), START_SECONDS)
             on_failure.pop_all()
         return self
 
@@ -217,9 +218,9 @@ class Postfix:
         """How often somebody connected, to one listener or to all."""
         return self.logged("]: connect from", listener)
 
-    def everybody_left(self) -> bool:
-        """Whether nobody is connected any more."""
-        return self.logged("]: disconnect from") == self.connections()
+    def everybody_left(self, listener: str = "") -> bool:
+        """Whether nobody is connected any more, to one listener or to any."""
+        return self.logged("]: disconnect from", listener) >= self.connections(listener)
 
     def mails(self) -> list[Stored]:
         """What was accepted and has been stored, in no order."""
@@ -272,8 +273,11 @@ def _service(name: str, listener: Listener, port: int) -> str:
 
 
 def _postfix_check(folder: Path) -> None:
-    """Has Postfix make the folders of its queue. Raises CalledProcessError if its configuration is wrong."""
-    subprocess.run(["postfix", "-c", folder, "check"], env=_environment(), check=True)  # noqa: S603, S607
+    """Has Postfix make the folders of its queue. Raises RuntimeError if its configuration is wrong."""
+    command = ["postfix", "-c", str(folder), "check"]
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    if done.returncode:
+        raise RuntimeError(f"Postfix finds its configuration wrong:\n{done.stderr}")
 
 
 def _environment() -> dict[str, str]:

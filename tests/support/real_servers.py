@@ -12,7 +12,7 @@ from typing import Final, Self
 import trustme
 
 from tests.support.dovecot import Dovecot
-from tests.support.identity import MODULES, TENANT, IdentityServer, node
+from tests.support.identity_server import MODULES, TENANT, IdentityServer, node
 from tests.support.postfix import DAEMONS, LISTENERS, Postfix
 
 LEFT_OUT: Final = "NOTIFY_TEST_WITHOUT_REAL_SERVERS"
@@ -59,7 +59,7 @@ DOCUMENTED: Final = [
 def missing() -> str:
     """Why the servers cannot be started here and what to do, in one line; empty if they can."""
     what = ", ".join(_missing())
-    advice = f"run `make servers` as root, or set {LEFT_OUT}=1 to leave these tests out"
+    advice = f"run `make test` as root, or set {LEFT_OUT}=1 to leave these tests out"
     return f"The tests against real servers lack {what}: {advice}." if what else ""
 
 
@@ -107,16 +107,16 @@ class RealServers:
                 mailboxes=[MAILBOX, OTHER_MAILBOX],
             )
         )
-        dovecot = Dovecot(
+        self.dovecot = Dovecot(
             folders["dovecot"],
             users={USER: PASSWORD},
             introspection_url=self.identity.introspection_url,
             authority=self.ca_file,
-            attributes=self.identity.mailbox_attributes,
+            mailboxes=self.identity.mailbox_attributes,
         )
-        undo.enter_context(dovecot)
+        undo.enter_context(self.dovecot)
         self.postfix = undo.enter_context(
-            Postfix(folders["postfix"], certificates=folders["certificates"], sasl=dovecot.socket)
+            Postfix(folders["postfix"], certificates=folders["certificates"], sasl=self.dovecot.socket)
         )
 
     def forget(self) -> None:

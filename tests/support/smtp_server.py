@@ -16,6 +16,7 @@ import asyncio
 import base64
 import binascii
 import ssl
+import warnings
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -33,6 +34,16 @@ def certified(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     """A server's TLS context with a certificate of `authority` for `names`, by default for loopback."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(*(names or ("localhost", "127.0.0.1", "::1"))).configure_cert(context)
+    return context
+
+
+def outdated(authority: trustme.CA) -> ssl.SSLContext:
+    """As `certified`, of a server that knows nothing newer than TLS 1.1."""
+    context = certified(authority)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
     return context
 
 

@@ -36,7 +36,7 @@ class Server:
     async def send(self, plan: ConnectionPlan = BASIC, sender: str = SENDER) -> NotifyError | None:
         """How one mail ended: None for accepted."""
         try:
-            async with self.logins.trial(plan, sender, deadline=self.now + 60):
+            async with self.logins.trial(plan, sender, urgent=False, deadline=self.now + 60):
                 self.tries += 1
                 await asyncio.sleep(0)
                 if self.answer:
@@ -141,7 +141,7 @@ async def test_the_first_mail_of_a_sender_goes_alone() -> None:
     order: list[str] = []
 
     async def send(name: str) -> None:
-        async with server.logins.trial(BASIC, SENDER, deadline=server.now + 60):
+        async with server.logins.trial(BASIC, SENDER, urgent=False, deadline=server.now + 60):
             order.append(f"{name} begins")
             await asyncio.sleep(0.01)
             order.append(f"{name} ends")
@@ -154,9 +154,9 @@ async def test_the_first_mail_of_a_sender_goes_alone() -> None:
 async def test_who_waits_for_the_first_mail_waits_no_longer_than_its_budget() -> None:
     """A first mail that hangs does not hold the others."""
     server = Server(None)
-    async with server.logins.trial(BASIC, SENDER, deadline=server.now + 60):
+    async with server.logins.trial(BASIC, SENDER, urgent=False, deadline=server.now + 60):
         with pytest.raises(BudgetSpentError):
-            async with server.logins.trial(BASIC, SENDER, deadline=server.now + 0.02):
+            async with server.logins.trial(BASIC, SENDER, urgent=False, deadline=server.now + 0.02):
                 pass
 
 
@@ -165,7 +165,7 @@ async def _most_at_once(logins: Logins, mails: int) -> int:
 
     async def send() -> None:
         nonlocal now, most
-        async with logins.trial(BASIC, SENDER, deadline=time.monotonic() + 60):
+        async with logins.trial(BASIC, SENDER, urgent=False, deadline=time.monotonic() + 60):
             now += 1
             most = max(most, now)
             await asyncio.sleep(0.01)
@@ -173,3 +173,22 @@ async def _most_at_once(logins: Logins, mails: int) -> int:
 
     await asyncio.gather(*(send() for _ in range(mails)))
     return most
+
+
+async def test_an_urgent_mail_does_not_wait_for_a_standard_one_of_its_sender() -> None:
+    """Each lane has a first mail of its own."""
+    server = Server(None)
+    async with (
+        server.logins.trial(BASIC, SENDER, urgent=False, deadline=server.now + 60),
+        server.logins.trial(BASIC, SENDER, urgent=True, deadline=server.now + 0.05),
+    ):
+        pass
+
+
+async def test_what_was_found_out_before_the_server_was_asked_says_nothing_of_the_sender() -> None:
+    """An expired mail neither proves a sender nor clears a refusal."""
+    server = Server(PermanentError(Reason.EXPIRED))
+    await server.send()
+    server.answer = REFUSED
+    await server.burst(10)
+    assert server.tries == 2

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from contracts.dead_letter import Reason
-from worker.errors import NotifyError, PermanentError, Scope, TransientError
+from worker.errors import PermanentError, Scope, TransientError
 from worker.outage import Outage, guard
 from worker.smtp.plan import Anonymous, ConnectionPlan, Encryption
 
@@ -89,7 +89,7 @@ def test_a_refused_login_is_never_an_outage() -> None:
     assert outage.as_outage(fault) is fault
 
 
-async def guarded(outage: Outage, answers: Sequence[NotifyError | None]) -> tuple[list[str], list[float]]:
+async def guarded(outage: Outage, answers: Sequence[Exception | None]) -> tuple[list[str], list[float]]:
     """What `guard` does in an outage whose probes end as `answers`; and how long it waited each time."""
     said: list[str] = []
     waits: list[float] = []
@@ -125,6 +125,24 @@ async def test_it_pauses_probes_and_resumes() -> None:
     assert said == ["pause", "probe", "probe", "probe", "resume"]
     assert not outage.open
     assert waits[0] < waits[1] < waits[2]
+
+
+async def test_probes_stay_slow_until_a_mail_is_accepted() -> None:
+    """A server that lets in and takes nothing is left in peace for longer each time."""
+    outage = in_trouble(Outage(give_up_seconds=60), 3)
+    _, first = await guarded(outage, [None])
+    _, second = await guarded(in_trouble(outage, 3), [None])
+    outage.worked()
+    _, third = await guarded(in_trouble(outage, 3), [None])
+    assert first[0] < 1.3 < second[0]
+    assert third[0] < 1.3
+
+
+async def test_a_bug_in_probing_does_not_end_the_guard() -> None:
+    """It goes on probing."""
+    outage = in_trouble(Outage(give_up_seconds=60), 3)
+    said, _ = await guarded(outage, [KeyError("bug"), None])
+    assert said == ["pause", "probe", "probe", "resume"]
 
 
 async def test_a_server_that_answers_with_a_permanent_fault_is_not_away() -> None:

@@ -7,7 +7,7 @@ from tenacity import RetryError
 
 from contracts.dead_letter import Reason
 from worker.errors import PermanentError, Scope, TransientError
-from worker.retry import gives_up, is_blip, retrying_blips, tier_for
+from worker.retry import is_blip, retrying_blips, tier_for, tier_in_time
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -116,27 +116,18 @@ def test_the_tier_is_the_ladders_or_the_first_as_long_as_the_hint(
 
 
 @pytest.mark.parametrize(
-    ("tier", "failed_ago", "expires_in", "over"),
+    ("attempts", "hint", "left", "tier"),
     [
-        pytest.param("10s", 0, None, False, id="the first failure"),
-        pytest.param("2h", 86_400 - 7_200, None, False, id="back exactly in time"),
-        pytest.param("2h", 86_400 - 7_199, None, True, id="back a second late"),
-        pytest.param("1m", 0, 61, False, id="back before it expires"),
-        pytest.param("1m", 0, 59, True, id="expired when it comes back"),
+        pytest.param(5, None, 7_200, "2h", id="back exactly in time"),
+        pytest.param(5, None, 7_199, "30m", id="the ladder's tier is too late, a shorter one is not"),
+        pytest.param(3, None, 61, "1m", id="two steps shorter"),
+        pytest.param(1, None, 9, None, id="too late for any"),
+        pytest.param(1, 60.0, 61, "1m", id="the hint fits"),
+        pytest.param(1, 60.0, 59, None, id="never sooner than the server asked"),
     ],
 )
-def test_it_gives_up_at_the_events_expiry_or_at_the_end_of_patience(
-    tier: str, failed_ago: int, expires_in: int | None, *, over: bool
+def test_the_tier_is_one_that_is_back_in_time(
+    attempts: int, hint: float | None, left: int, tier: str | None
 ) -> None:
-    """The clock runs from the first failed attempt."""
-    expires = None if expires_in is None else NOW + timedelta(seconds=expires_in)
-    assert (
-        gives_up(
-            tier,
-            now=NOW,
-            first_failed=NOW - timedelta(seconds=failed_ago),
-            expires=expires,
-            give_up_seconds=86_400,
-        )
-        is over
-    )
+    """Before the event expires, or patience ends; where none is, it is given up."""
+    assert tier_in_time(attempts, hint, now=NOW, until=NOW + timedelta(seconds=left)) == tier

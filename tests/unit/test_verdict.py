@@ -90,7 +90,7 @@ def test_every_mix_of_outcomes_has_one_settlement(outcomes: list[Outcome], expec
         ),
         pytest.param(
             [BUSY, SENT],
-            replace(FRESH, attempts=20, first_failed=NOW - timedelta(hours=23)),
+            replace(FRESH, attempts=20, first_failed=NOW - timedelta(seconds=86_395)),
             "dead smtp-busy owes (0,)",
             id="patience ends",
         ),
@@ -99,6 +99,12 @@ def test_every_mix_of_outcomes_has_one_settlement(outcomes: list[Outcome], expec
             replace(FRESH, expires=NOW + timedelta(seconds=5)),
             "dead smtp-busy owes (0,)",
             id="it would come back expired",
+        ),
+        pytest.param(
+            [BUSY],
+            replace(FRESH, attempts=4, expires=NOW + timedelta(minutes=40)),
+            "30m owes (0,) after 5",
+            id="a shorter tier is still in time",
         ),
         pytest.param(
             [UNKNOWN],

@@ -1,8 +1,9 @@
 """What the DNS says about mail, asked through dnspython; an answer that is not there is an empty list."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import dns.asyncresolver
 import dns.exception
@@ -14,6 +15,24 @@ import dns.reversename
 Address = IPv4Address | IPv6Address
 
 DNS_PORT: Final = 53
+LAST_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A DNS server."""
+
+    address: Address
+    port: int = DNS_PORT
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `192.0.2.1`, `192.0.2.1:5353`, `2001:db8::1` or `[2001:db8::1]:5353`. Raises ValueError."""
+        has_port = text.count(":") == 1 or "]:" in text
+        host, _, port = text.rpartition(":") if has_port else (text, "", str(DNS_PORT))
+        if not (port.isdecimal() and 0 < int(port) <= LAST_PORT):
+            raise ValueError("the port is no number between 1 and 65535")
+        return cls(ip_address(host.removeprefix("[").removesuffix("]")), int(port))
 
 
 class LookupFailedError(Exception):
@@ -40,20 +59,21 @@ class Names(Protocol):
 
 
 class Resolver:
-    """Lookups at `server`, an IP address, or at those of the system; each within `seconds`.
+    """Lookups at `server`, or at those of the system; each within `seconds`.
 
     Raises LookupFailedError where the system names no server.
     """
 
-    def __init__(self, server: Address | None = None, port: int = DNS_PORT, *, seconds: float = 5.0) -> None:
+    def __init__(self, server: Server | None, *, seconds: float) -> None:
         try:
             self._resolver = dns.asyncresolver.Resolver(configure=server is None)
         except dns.resolver.NoResolverConfiguration as fault:
             raise LookupFailedError("this system names no DNS server") from fault
         if server is not None:
-            self._resolver.nameservers = [str(server)]
-            self._resolver.port = port
+            self._resolver.nameservers = [str(server.address)]
+            self._resolver.port = server.port
         self._resolver.lifetime = seconds
+        self._resolver.cache = dns.resolver.Cache()
 
     async def texts(self, name: str) -> list[str]:
         """See Names."""

@@ -2,8 +2,10 @@
 
 import ssl
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any, Final, Self
 
 _NO_CHECK_TIME: Final = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python has no name for
@@ -21,7 +23,7 @@ class Certificate:
     @classmethod
     def of(cls, peer: Mapping[str, Any]) -> Self:
         """The certificate that `SSLObject.getpeercert()` describes."""
-        names = tuple(str(value) for _, value in peer.get("subjectAltName", ()))
+        names = tuple(_shown(kind, value) for kind, value in peer.get("subjectAltName", ()))
         expires = ssl.cert_time_to_seconds(peer["notAfter"])
         return cls(names or _names_in(peer["subject"]), _issuer(peer), datetime.fromtimestamp(expires, UTC))
 
@@ -48,6 +50,13 @@ def trusting(certificate: bytes) -> ssl.SSLContext:
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
     context.load_verify_locations(cadata=certificate)
     return context
+
+
+def _shown(kind: str, value: str) -> str:
+    """OpenSSL writes IPv6 addresses in a way of its own."""
+    with suppress(ValueError):
+        return str(ip_address(value)) if kind == "IP Address" else value
+    return value
 
 
 def _issuer(peer: Mapping[str, Any]) -> str:

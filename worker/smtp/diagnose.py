@@ -10,10 +10,12 @@ import socket
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, cast
+
+from aiosmtplib import SMTP
 
 from contracts.dead_letter import Reason
 from worker.errors import NotifyError, PermanentError, TransientError
@@ -66,6 +68,21 @@ class Diagnosis:
         self._seconds = seconds
         self._clock = clock
         self._kept: defaultdict[tuple[str, int, Encryption, Reason], _Kept] = defaultdict(_Kept)
+
+    @asynccontextmanager
+    async def watching(self, plan: ConnectionPlan, smtp: SMTP) -> AsyncIterator[None]:
+        """Around steps of `smtp` before the login: what they raise is raised as what it turns out to be.
+
+        The connection is closed before the look, which may else be one too many for the server.
+        """
+        try:
+            yield
+        except (PermanentError, TransientError) as error:
+            smtp.close()
+            finding = await self.of(plan, error)
+            if finding is error:
+                raise
+            raise finding from error
 
     async def of(
         self, plan: ConnectionPlan, error: PermanentError | TransientError

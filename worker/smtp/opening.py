@@ -7,7 +7,6 @@ from pathlib import Path
 
 from aiosmtplib import SMTP, SMTPResponse
 
-from worker.errors import PermanentError, TransientError
 from worker.smtp.border import speaking
 from worker.smtp.diagnose import Diagnosis
 from worker.smtp.oauth2 import Token
@@ -65,16 +64,12 @@ async def _bearer(plan: ConnectionPlan, token: Callable[[], Awaitable[Token]] | 
 
 
 async def _reach(smtp: SMTP, plan: ConnectionPlan, diagnosis: Diagnosis) -> SMTPResponse:
-    try:
+    async with diagnosis.watching(plan, smtp):
         greeting = await connect(smtp)
         await introduce(smtp)
         if plan.encryption is Encryption.STARTTLS:
             await encrypt(smtp)
             await introduce(smtp)
-    except (PermanentError, TransientError) as error:
-        smtp.close()
-        finding = await diagnosis.of(plan, error)
-        raise finding from (error if finding is not error else error.__cause__)
     return greeting
 
 

@@ -11,7 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
@@ -82,11 +82,17 @@ class Login(Generic[Session]):
     limits: Limits
     ceiling: int
     opened: int = 0
+    opening: int = 0
     sent_since_change: int = 0
     idle: deque[Slot[Session]] = field(default_factory=deque)
     urgent: deque[asyncio.Future[Slot[Session] | None]] = field(default_factory=deque)
     standard: deque[asyncio.Future[Slot[Session] | None]] = field(default_factory=deque)
     started: deque[float] = field(default_factory=deque)
+
+    @property
+    def established(self) -> int:
+        """Sessions that are open, idle or sending."""
+        return self.opened - self.opening
 
     @property
     def busy(self) -> int:
@@ -107,6 +113,11 @@ class Login(Generic[Session]):
         reserved = 0 if urgent else min(self.limits.reserved, self.limits.messages_per_minute - 1)
         too_many = len(self.started) - (self.limits.messages_per_minute - reserved)
         return 0.0 if too_many < 0 else self.started[too_many] + RATE_WINDOW_SECONDS - now
+
+    def give_back_rate(self, reserved_at: float) -> None:
+        """The message that was allowed at `reserved_at` was not sent after all."""
+        with suppress(ValueError):
+            self.started.remove(reserved_at)
 
     def next_waiter(self) -> asyncio.Future[Slot[Session] | None] | None:
         """Who is served next, if anybody may be: urgent before standard; those who gave up are passed over."""
@@ -135,7 +146,7 @@ class Pool(Generic[Key, Session]):
         self._clock = clock
         self._logins: dict[Key, Login[Session]] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._closed = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Pool {self.stats()}>"
@@ -148,8 +159,12 @@ class Pool(Generic[Key, Session]):
         PoolClosedError, or whatever opening a session raised.
         """
         login = self._login(key)
-        await self._wait_for_rate(login, urgent=urgent, deadline=deadline)
-        slot = await self._take(login, urgent=urgent, deadline=deadline) or await self._open(login, key)
+        reserved_at = await self._wait_for_rate(login, urgent=urgent, deadline=deadline)
+        try:
+            slot = await self._take(login, urgent=urgent, deadline=deadline) or await self._open(login, key)
+        except BaseException:
+            login.give_back_rate(reserved_at)
+            raise
         try:
             yield slot
         finally:
@@ -158,16 +173,16 @@ class Pool(Generic[Key, Session]):
     def shrink(self, key: Key) -> bool:
         """The server refused one session more: keep to those there are, and grow back carefully.
 
-        Returns whether there are any.
+        Returns whether there are any; without one the server takes nobody, and waiting for a place is no use.
         """
         login = self._login(key)
-        login.ceiling = max(1, min(login.ceiling, login.opened))
+        login.ceiling = max(1, min(login.ceiling, login.established))
         login.sent_since_change = 0
-        return login.opened > 0
+        return login.established > 0
 
     def close_to_new_mail(self) -> None:
         """Whoever waits, and whoever asks from now on, gets PoolClosedError; leases go on to their end."""
-        self._closed = True
+        self._closed.set()
         for login in self._logins.values():
             for waiter in (*login.urgent, *login.standard):
                 if not waiter.done():
@@ -203,16 +218,20 @@ class Pool(Generic[Key, Session]):
             login = self._logins[key] = Login(limits, ceiling=limits.sessions)
         return login
 
-    async def _wait_for_rate(self, login: Login[Session], *, urgent: bool, deadline: float) -> None:
+    async def _wait_for_rate(self, login: Login[Session], *, urgent: bool, deadline: float) -> float:
         while (seconds := login.seconds_until_allowed(self._clock(), urgent=urgent)) > 0.0:
             if self._clock() + seconds > deadline:
                 raise BudgetSpentError
-            await asyncio.sleep(seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), seconds)
+                raise PoolClosedError
+        now = self._clock()
         if login.limits.messages_per_minute is not None:
-            login.started.append(self._clock())
+            login.started.append(now)
+        return now
 
     async def _take(self, login: Login[Session], *, urgent: bool, deadline: float) -> Slot[Session] | None:
-        if self._closed:
+        if self._closed.is_set():
             raise PoolClosedError
         waiter: asyncio.Future[Slot[Session] | None] = asyncio.get_running_loop().create_future()
         (login.urgent if urgent else login.standard).append(waiter)
@@ -241,9 +260,11 @@ class Pool(Generic[Key, Session]):
 
     async def _open(self, login: Login[Session], key: Key) -> Slot[Session]:
         session = None
+        login.opening += 1
         try:
             session = await self._open_session(key)
         finally:
+            login.opening -= 1
             if session is None:
                 login.opened -= 1
                 self._dispatch(login)
@@ -258,7 +279,7 @@ class Pool(Generic[Key, Session]):
         slot.sent += 1
         slot.idle_since = self._clock()
         self._grow(login)
-        if self._fit(login, slot) and not self._closed:
+        if self._fit(login, slot) and not self._closed.is_set():
             login.idle.append(slot)
         else:
             self._dispose(login, slot)

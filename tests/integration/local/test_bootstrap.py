@@ -10,6 +10,9 @@ import pytest
 from deploy.local.child import Child
 from tests.support.machine import Machine
 
+FORBIDDEN = ("rabbitmq-server.service", "epmd.socket", "postfix", "dovecot")
+LEAVE_OUT = "set NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 to leave out the tests that need it"
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
@@ -21,7 +24,7 @@ def test_rabbitmq_is_installed_but_not_started(machine: Machine) -> None:
     """No service of the package starts, then or at the next boot; other services may; no trace is left."""
     code, said = machine.setup("rabbitmq")
     assert (code, len(said)) == (0, 1), said
-    assert machine.calls("policy") == ["rabbitmq-server.service 101", "epmd.socket 101", "cron 0"]
+    assert machine.calls("policy") == [*(f"{service} 101" for service in FORBIDDEN), "cron 0"]
     assert machine.calls("systemctl") == ["--quiet disable rabbitmq-server.service epmd.service epmd.socket"]
     assert not machine.policy.exists()
 
@@ -148,7 +151,7 @@ def test_debians_venv_package_is_installed_when_it_is_missing(machine: Machine) 
     """Debian and Ubuntu split it from python3."""
     (machine.folder / "ensurepip").unlink()
     assert machine.setup("venv")[0] == 0
-    assert machine.calls("apt-get")[0].endswith("install -y --no-install-recommends python3-venv")
+    assert machine.calls("apt-get")[0].endswith(" --no-install-recommends python3-venv")
 
 
 def test_a_python_that_is_too_old_is_told(machine: Machine) -> None:
@@ -161,3 +164,77 @@ def test_a_missing_python_is_told(machine: Machine) -> None:
     """One line instead of the shell's complaint."""
     machine.removes("python3")
     assert machine.setup("venv") == (2, ["python3 is missing: install Python 3.11 or newer."])
+
+
+@pytest.fixture
+def tester(machine: Machine) -> Machine:
+    """A machine with an environment, whose root wants to run the tests."""
+    machine.program("id", "[ -e {machine}/user ] && echo 1000 || echo 0")
+    assert machine.setup("venv")[0] == 0
+    return machine
+
+
+def test_the_tests_servers_are_installed_but_not_started(tester: Machine) -> None:
+    """Postfix is no mail server of the machine, Dovecot none either; what the machine has is not removed."""
+    code, said = tester.setup("servers")
+    assert (code, len(said)) == (0, 3), said
+    installed = [call.partition(" install ")[2] for call in tester.calls("apt-get")]
+    assert installed == [
+        f"-y --no-remove --no-install-recommends {name}" for name in ("postfix", "dovecot-core")
+    ]
+    assert tester.calls("debconf-set-selections") == [
+        "postfix postfix/main_mailer_type select No configuration"
+    ]
+    assert {f"{service} 101" for service in FORBIDDEN} <= set(tester.calls("policy"))
+    assert tester.calls("systemctl") == [
+        "--quiet disable postfix.service",
+        "--quiet disable dovecot.service dovecot.socket",
+    ]
+    assert not tester.policy.exists()
+
+
+def test_the_oauth2_server_is_installed_from_locks_once(tester: Machine) -> None:
+    """With hashes, without running anybody's install scripts; the second run is silent."""
+    assert tester.setup("servers")[0] == 0
+    assert tester.calls("python")[-1].endswith("--require-hashes -r requirements-servers.lock")
+    assert " ci --prefix tests/support/identity --ignore-scripts " in tester.calls("node")[-1]
+    before = len(tester.calls("node"))
+    assert tester.setup("servers") == (0, [])
+    assert len(tester.calls("node")) == before
+
+
+def test_a_new_lock_is_installed(tester: Machine) -> None:
+    """What is there was made from the old one."""
+    tester.setup("servers")
+    tester.has("checkout/tests/support/identity/package-lock.json", "new")
+    code, said = tester.setup("servers")
+    assert (code, len(said)) == (0, 1)
+    assert said[0].startswith("Installing Node.js and the tests' OAuth2 server")
+
+
+@pytest.mark.parametrize(
+    ("lacks", "line"),
+    [
+        pytest.param("user", f"Only root can start Postfix: run this as root, or {LEAVE_OUT}.", id="root"),
+        pytest.param("broken", f"Postfix is missing: install it, or {LEAVE_OUT}.", id="packages"),
+        pytest.param(
+            "offline", f"The OAuth2 server could not be installed: mend that, or {LEAVE_OUT}.", id="net"
+        ),
+    ],
+)
+def test_what_the_tests_lack_fails_and_says_how_to_leave_them_out(
+    tester: Machine, lacks: str, line: str
+) -> None:
+    """Tests that cannot run must not look as if they had passed."""
+    tester.has(lacks)
+    code, said = tester.setup("servers")
+    assert (code, said[-1]) == (2, line)
+
+
+def test_the_tests_servers_can_be_left_out(machine: Machine) -> None:
+    """By somebody without root; that is said, and nothing is installed."""
+    machine.has("user")
+    code, said = machine.setup("servers", NOTIFY_TEST_WITHOUT_REAL_SERVERS="1")
+    assert code == 0
+    assert said == ["The tests against real servers are left out: NOTIFY_TEST_WITHOUT_REAL_SERVERS is set."]
+    assert machine.calls("apt-get") == []

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from tests.support.dns_server import DnsServer, Zone
-from worker.sender.lookup import Resolver
+from worker.sender.lookup import Resolver, Server
 from worker.sender.spf import check_host
 
 SECONDS: Final = 0.3
@@ -37,7 +37,7 @@ async def test_the_rfcs_own_test_suite(zone: Zone, case: Mapping[str, Any]) -> N
     """Every test of openspf.org's suite for RFC 7208, save for what explanations say."""
     sender = case["mailfrom"] or f"postmaster@{case['helo']}"
     async with DnsServer(zone) as server:
-        names = Resolver(ip_address(server.host), server.port, seconds=SECONDS)
+        names = Resolver(Server.parse(server.address), seconds=SECONDS)
         verdict = await check_host(names, ip_address(case["host"]), sender, case["helo"])
     expected = case["result"] if isinstance(case["result"], list) else [case["result"]]
     assert verdict.result in expected, verdict

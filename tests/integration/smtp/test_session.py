@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from contracts.dead_letter import Reason
-from tests.support.smtp_server import SmtpServer, certified
+from tests.support.smtp_server import SmtpServer, certified, outdated
 from worker.errors import NotifyError, PermanentError, Scope, TransientError
+from worker.smtp.diagnose import Diagnosis
 from worker.smtp.oauth2 import Token
 from worker.smtp.opening import open_session, trust
 from worker.smtp.plan import Anonymous, Authentication, Basic, ConnectionPlan, Encryption, OAuth2
@@ -128,18 +129,14 @@ def _open(
     encryption: Encryption = Encryption.NONE,
 ) -> Awaitable[Session]:
     plan = _plan(server, authentication, encryption)
-    return open_session(plan, timeout=0.5, tls=tls, token=_token, local_hostname="worker.example.com")
-
-
-def _old_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A server that knows nothing newer than TLS 1.1."""
-    context = certified(authority)
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning, match="TLSv1 is deprecated"):
-        context.minimum_version = ssl.TLSVersion.TLSv1
-    with pytest.warns(DeprecationWarning, match="TLSv1_1 is deprecated"):
-        context.maximum_version = ssl.TLSVersion.TLSv1_1
-    return context
+    return open_session(
+        plan,
+        timeout=0.5,
+        tls=tls,
+        token=_token,
+        local_hostname="worker.example.com",
+        diagnosis=Diagnosis(seconds=0.5),
+    )
 
 
 @asynccontextmanager
@@ -202,7 +199,7 @@ async def test_a_server_without_tls_1_2_is_refused(
     encryption: Encryption, authority: trustme.CA, tls: ssl.SSLContext
 ) -> None:
     """The guide: TLS 1.2 or TLS 1.3; older protocol versions are not supported."""
-    async with _old_server(_old_tls(authority), implicit=encryption is Encryption.IMPLICIT) as server:
+    async with _old_server(outdated(authority), implicit=encryption is Encryption.IMPLICIT) as server:
         error = await _error(_open(server, tls, encryption=encryption))
     assert isinstance(error, PermanentError)
     assert error.reason is Reason.SMTP_TLS_VERSION

@@ -26,7 +26,7 @@ const state = {
   down: false, // whether every request for a token is answered with 503
   throttled: 0, // how many requests for a token are answered with 429
   retryAfter: 1, // seconds, in the header of these
-  revokedBefore: 0, // Unix seconds: tokens issued before are not active
+  generation: 1, // a token is active only in the one that it was issued in
   requests: 0, // for tokens, so far
   issued: 0, // tokens, so far
 };
@@ -54,16 +54,19 @@ const provider = new Provider(`https://localhost:${config.port}`, {
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
-    introspection: { enabled: true, allowedPolicy: (_ctx, _client, token) => !isRevoked(token) },
+    introspection: { enabled: true, allowedPolicy: (_ctx, _client, token) => isCurrent(token) },
   },
   routes: { token: TOKEN_PATH, introspection: "/introspect" },
   ttl: { ClientCredentials: () => state.lifetime },
   // The mail server compares one attribute with the user, so each mailbox has an attribute of its own.
-  extraTokenClaims: () => Object.fromEntries(config.mailboxes.map((mailbox, n) => [`mailbox_${n}`, mailbox])),
+  extraTokenClaims: () => ({
+    generation: state.generation,
+    ...Object.fromEntries(config.mailboxes.map((mailbox, n) => [`mailbox_${n}`, mailbox])),
+  }),
 });
 
-function isRevoked(token) {
-  return token.iat < state.revokedBefore;
+function isCurrent(token) {
+  return token.extra?.generation === state.generation;
 }
 
 provider.use(async (ctx, next) => {

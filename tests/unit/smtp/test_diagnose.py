@@ -154,8 +154,8 @@ PEER: Final = {
         ({"issuer": PEER["subject"]}, "for mail.example, issued by itself, valid until 2027-03-01"),
         ({"issuer": ()}, "for mail.example, issued by an authority without a name, valid until 2027-03-01"),
         (
-            {"subjectAltName": (("DNS", "a.example"), ("IP Address", "192.0.2.1"))},
-            "for a.example, 192.0.2.1, issued by Example CA, valid until 2027-03-01",
+            {"subjectAltName": (("DNS", "a.example"), ("IP Address", "2001:DB8:0:0:0:0:0:1"))},
+            "for a.example, 2001:db8::1, issued by Example CA, valid until 2027-03-01",
         ),
         (
             {"subjectAltName": tuple(("DNS", f"{n}.test") for n in range(6))},

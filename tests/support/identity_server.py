@@ -67,9 +67,9 @@ class IdentityServer:
         return f"https://{name}:{secret}@127.0.0.1:{self._port}/introspect"
 
     @property
-    def mailbox_attributes(self) -> list[str]:
-        """Which attributes of an introspection's answer name the mailboxes."""
-        return [f"mailbox_{number}" for number in range(len(self._mailboxes))]
+    def mailbox_attributes(self) -> dict[str, str]:
+        """By which attribute of an introspection's answer each mailbox is named."""
+        return {mailbox: f"mailbox_{number}" for number, mailbox in enumerate(self._mailboxes)}
 
     def start(self) -> None:
         """Starts it; tokens given before are not known any more. Raises ChildError if it does not start."""

@@ -1,0 +1,64 @@
+"""What a copy carries: the history of attempts, an id that sorts, headers that can be published."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp.encode import field_table
+
+from worker.copies import History, _bounded, ulid
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def test_a_history_grows_by_its_last_attempts_and_is_read_back() -> None:
+    """Eight are kept, the latest last."""
+    history = History()
+    for n in range(12):
+        history = History.read(history.plus(NOW + timedelta(minutes=n), "smtp-busy", f"tier{n}").written())
+    assert [tier for _, _, tier in history.entries] == [f"tier{n}" for n in range(4, 12)]
+
+
+def test_no_history_is_no_header() -> None:
+    """A first copy says nothing of attempts."""
+    assert History().written() == ""
+
+
+@given(st.text() | st.just("[" * 100_000) | st.just('[["a","b","c"],["d"]]'))
+def test_whatever_stands_in_the_header_is_a_history(text: str) -> None:
+    """Anybody may have written it."""
+    assert len(History.read(text).plus(NOW, "code", "tier").written()) < 4_000
+
+
+def test_an_attempt_of_unknown_outcome_is_known_as_such() -> None:
+    """A second one is not resent."""
+    assert not History().plus(NOW, "smtp-unreachable", "10s").has_unknown
+    assert History().plus(NOW, "smtp-unreachable (outcome unknown)", "10s").has_unknown
+
+
+def test_ids_sort_by_time() -> None:
+    """26 characters of Crockford's alphabet."""
+    ids = [ulid(NOW + timedelta(milliseconds=n)) for n in range(100)]
+    assert ids == sorted(ids)
+    assert {len(dead_id) for dead_id in ids} == {26}
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [
+        pytest.param({"a": "text", "b": 1}, {"a", "b"}, id="plain ones"),
+        pytest.param({"a": b"\xff\xfe", "b": 1}, {"a", "b"}, id="one that is no text"),
+        pytest.param({"a": [b"\xff", {"deep": b"\xfe"}]}, {"a"}, id="and one deep inside"),
+        pytest.param({"a": 1e300, "b": 1}, {"b"}, id="a number too large for the client"),
+        pytest.param({"a": 2**70, "b": 1}, {"b"}, id="an integer too large"),
+        pytest.param({"a": object(), "b": 1}, {"b"}, id="something else"),
+        pytest.param({"a": "x" * 100_000, "b": "y" * 1000}, {"b"}, id="the largest of too many"),
+    ],
+)
+def test_what_cannot_be_published_is_left_out(headers: dict[str, Any], kept: set[str]) -> None:
+    """The rest is carried over, and can be written by the client."""
+    bounded = _bounded(headers)
+    assert set(bounded) == kept
+    assert field_table(bounded)
