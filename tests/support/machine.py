@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ("sh", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "id", "mkdir", "rm", "sleep", "touch")
+TOOLS = ("sh", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "mkdir", "rm", "sleep", "touch")
 
 SUDO = 'exec "$@"'
 SYSTEMCTL = 'echo "$@" >>{calls}/systemctl'
@@ -31,6 +31,8 @@ case "$*" in
 *dovecot-core*) touch {machine}/dovecot; chmod 755 {machine}/dovecot ;;
 esac
 """
+# Root, unless there is a `user`.
+ID = "[ -e {machine}/user ] && echo 1000 || echo 0"
 DEBCONF = "cat >>{calls}/debconf-set-selections"
 NODE = """
 echo "$@" >>{calls}/node
@@ -70,6 +72,7 @@ class Machine:
             "systemctl": SYSTEMCTL,
             "apt-get": APT_GET,
             "python3": PYTHON,
+            "id": ID,
             "debconf-set-selections": DEBCONF,
             "node": NODE,
         }.items():
@@ -128,5 +131,6 @@ class Machine:
         """Put a program on the machine, written in shell."""
         places = {"machine": self.folder, "calls": self._calls, "bin": self._bin}
         text = source.format(**places, policy=self.policy, server=self.server)
+        (self._bin / name).unlink(missing_ok=True)  # never write through a link to the real one
         (self._bin / name).write_text(f"#!{self._bin / 'sh'}\n{text}")
         (self._bin / name).chmod(0o755)

@@ -174,7 +174,9 @@ _WHAT_RECEIVERS_DO: Final = {
 _THROUGH_ZENGENTI: Final = (
     "The From address is on your own domain while you are still sending through Zengenti's server."
 )
-_FROM_CONTENSIS: Final = "The From address is on the contensis.com domain while you are sending through another server than Zengenti's."
+_FROM_CONTENSIS: Final = (
+    "The From address is on the contensis.com domain while mail does not go through Zengenti's server."
+)
 _GUIDE: Final = (
     "Receiving mail servers will see email claiming to be from your domain but sent from servers your domain "
     "hasn't authorised. The messages will fail SPF and DMARC checks, and most providers, including Google and "

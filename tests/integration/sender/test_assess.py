@@ -21,7 +21,7 @@ def _zone(spf: str | None, **more: Any) -> Zone:
 
 async def _remarks(zone: Zone, host: str = HOST, sender: str = "cms@example.com") -> tuple[Remark, Remark]:
     async with DnsServer(zone) as server:
-        return await assess(Resolver(Server.parse(server.address), seconds=0.3), host, sender)
+        return await assess(Resolver(Server.parse(server.address), seconds=1.0), host, sender)
 
 
 GUIDE: Final = "Receiving mail servers will see email claiming to be from your domain"
