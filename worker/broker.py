@@ -7,6 +7,7 @@ connection sees its end, drops what was stale, and opens a new one.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import aio_pika
@@ -29,6 +30,7 @@ from worker.tolerance import read_odd_properties
 
 CONNECT_SECONDS: Final = 10.0
 PUBLISH_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 2.0
 HEARTBEAT_SECONDS: Final = 15
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 15.0
@@ -114,6 +116,13 @@ def _say_waiting(url: str, error: str, wait: float) -> None:
     )
 
 
+async def hang_up(connection: AbstractConnection) -> None:
+    """Ends `connection`, within two seconds. Closing waits for the broker, and for whatever was cut off."""
+    with suppress(*BROKER_ERRORS):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await connection.close()
+
+
 class Publisher:
     """Publishes with confirmation over a connection of its own; opened when first needed, and again when lost.
 
@@ -149,7 +158,7 @@ class Publisher:
         """Ends the connection, if there is one; the next publish opens another."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
-            await connection.close()
+            await hang_up(connection)
 
     async def _ready_channel(self) -> AbstractChannel:
         async with self._opening:

@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 
 from contracts.signals import Action
 from contracts.topology import Lane, work_queue
-from worker.broker import BROKER_ERRORS
+from worker.broker import BROKER_ERRORS, hang_up
 from worker.delivery import Delivery
 from worker.errors import kind_and_place
 
@@ -90,7 +90,7 @@ class Consumers:
         try:
             await self._serve(connection)
         finally:
-            await connection.close()
+            await hang_up(connection)
 
     async def _serve(self, connection: AbstractConnection) -> None:
         lost = _end_of(connection)

@@ -21,7 +21,7 @@ from contracts.signals import Action
 from contracts.topology import Lane, topology
 from worker import __version__
 from worker.address import Mailbox, parse_mailbox
-from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently
+from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, hang_up
 from worker.connector import Connector
 from worker.consume import Consumers
 from worker.copies import Copies
@@ -86,7 +86,7 @@ class Service:
         await _either(force.wait(), draining)
         for task in (draining, living):
             task.cancel()
-        await asyncio.wait({draining, living})
+        await asyncio.wait({draining, living}, timeout=CLOSE_SECONDS)
         await self._close()
 
     async def _live(self) -> None:
@@ -186,7 +186,7 @@ class Service:
         try:
             await self._redeclare(connection)
         except BaseException:
-            await connection.close()
+            await hang_up(connection)
             raise
         return connection
 

@@ -158,4 +158,4 @@ async def test_an_ipv6_literal_is_a_host(world: World) -> None:
         await world.publish(fresh_example(SYSTEM))
         worker = await world.worker(EmailSMTPHost=host)
         await world.smtp.until_accepted(2 * count)
-        await worker.stop()
+        assert await worker.stop() == 0, worker.text

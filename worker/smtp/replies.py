@@ -188,6 +188,8 @@ _LOGIN: Final = (
 )
 
 _PERMISSION: Final = (
+    # Postfix's submission port to those who have not logged in.
+    _permanent(_TRANSACTION, r"^5.*client host rejected", Reason.SMTP_RELAY_REFUSED),
     _permanent(
         _TRANSACTION,
         r"^5.*(5\.7\.60\b|not allowed to send as|permissions? to send as|not owned by user|"

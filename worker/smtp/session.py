@@ -164,10 +164,13 @@ class Session:
             detail = explain(Phase.BODY, lost).detail
             raise TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.MESSAGE, unknown=True) from lost
         self.committed = False
-        self._in_step = response.code != SMTPStatus.domain_unavailable
-        if response.code != SMTPStatus.completed:
-            raise judge(Phase.BODY, reply_of(response))
-        return reply_of(response)
+        if response.code == SMTPStatus.completed:
+            self._in_step = True
+            return reply_of(response)
+        if response.code != SMTPStatus.domain_unavailable:
+            # The mail is over (RFC 5321 section 4.1.1.4), but Postfix 3.7 keeps one whose end it refused.
+            await self._reset()
+        raise judge(Phase.BODY, reply_of(response))
 
 
 def framed(message: bytes) -> bytes:
