@@ -5,12 +5,12 @@ from contracts.dead_letter import DeadLetter
 from tests.acceptance.conftest import World
 from tests.support.examples import SYSTEM, changed, fresh_example
 
-EVENTS = 100
+EVENTS = 1_000
 REFUSED = "535 5.7.3 Authentication unsuccessful [LO4P265CA0123.GBRP265.PROD.OUTLOOK.COM]"
 
 
 async def test_a_wrong_password_costs_the_server_a_handful_of_logins(world: World) -> None:
-    """A hundred events are dead letters with the guide's row; the server's own words stand in the detail."""
+    """A thousand events are dead letters with the guide's row; the server's own words stand in the detail."""
     world.smtp.users, world.smtp.mechanisms = {"cms": "right"}, ("PLAIN",)
     world.smtp.answer("AUTH", REFUSED)
     for _ in range(EVENTS):
