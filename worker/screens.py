@@ -81,7 +81,9 @@ def _finding_object(finding: Finding) -> dict[str, Any]:
 
 
 def _print_finding(finding: Finding) -> None:
-    said = " ".join(filter(None, (finding.text, finding.detail and f"({finding.detail})", _advice(finding))))
+    advice = _advice(finding)
+    said = " ".join(filter(None, (finding.text, finding.detail and f"({finding.detail})")))
+    said += f"{'' if said.endswith(('.', ')')) else ':'} {advice}" if advice else ""
     sys.stdout.write(
         f"{finding.step.ljust(STEP_WIDTH)}  {finding.mark.ljust(MARK_WIDTH)}  {said}".rstrip() + "\n"
     )
