@@ -26,6 +26,15 @@ class NotOpenedError(TransientError):
         return cls(error.reason, error.detail, scope=error.scope, retry_after=error.retry_after)
 
 
+class NotAdmittedError(PermanentError):
+    """No session could be opened, and trying again cannot help: it is so for every mail of this login."""
+
+    @classmethod
+    def of(cls, error: PermanentError) -> "NotAdmittedError":
+        """The same fault, known to be one of opening."""
+        return cls(error.reason, error.detail, settings=error.settings, hint=error.hint)
+
+
 class Connector:
     """Opens sessions by `open_session`, with tokens of `tokens` where the plan asks for them."""
 
@@ -42,7 +51,9 @@ class Connector:
                 session = await self._logged_in(plan)
         except PermanentError as error:
             counted = self._outage.as_outage(error)
-            raise (NotOpenedError.of(counted) if isinstance(counted, TransientError) else counted) from error
+            if isinstance(counted, TransientError):
+                raise NotOpenedError.of(counted) from error
+            raise NotAdmittedError.of(error) from error
         except TransientError as error:
             raise NotOpenedError.of(error) from error
         self._outage.connected()
@@ -61,9 +72,19 @@ class Connector:
         except PermanentError as error:
             if error.reason is not Reason.SMTP_AUTHENTICATION_REFUSED:
                 raise
+            refusal = error
         # The token may be older than a permission: one forced refresh, once.
-        self._tokens.invalidate(plan.authentication, token)
-        return await self._open_session(plan, _ready(await self._tokens.token(plan.authentication)))
+        return await self._open_session(plan, _ready(await self._newer(plan.authentication, token, refusal)))
+
+    async def _newer(self, client: OAuth2, token: Token, refusal: PermanentError) -> Token:
+        """Another token than the refused one. Raises `refusal` where there is none."""
+        try:
+            newer = await self._tokens.renewed(client, token)
+        except (PermanentError, TransientError):
+            raise refusal from None
+        if newer is token:
+            raise refusal
+        return newer
 
 
 def _ready(token: Token) -> Callable[[], Awaitable[Token]]:

@@ -17,6 +17,7 @@ import structlog
 
 from contracts.dead_letter import Reason
 from contracts.signals import Action
+from worker.connector import NotAdmittedError
 from worker.errors import PermanentError, Scope, TransientError
 from worker.smtp.plan import ConnectionPlan, OAuth2
 from worker.smtp.pool import BudgetSpentError
@@ -59,7 +60,7 @@ class Standing:
     """
 
     proven: bool = False
-    refusal: PermanentError | None = None
+    refusal: PermanentError | TransientError | None = None
     since: float = 0.0
     next_try: float = 0.0
     wait: float = FIRST_TRY_AFTER_SECONDS
@@ -69,14 +70,15 @@ class Standing:
         """The server took a mail, or refused it for another reason."""
         self.proven, self.refusal, self.wait = True, None, FIRST_TRY_AFTER_SECONDS
 
-    def refused(self, refusal: PermanentError, now: float) -> None:
-        """The server said no; each time in a row it is left alone for longer."""
+    def refused(self, refusal: PermanentError | TransientError, now: float) -> None:
+        """The server said no; each time in a row it is left alone for longer, or as long as it asked for."""
         if self.refusal is None:
             self.since = now
         else:
             self.wait = min(self.wait * 2, LONGEST_TRY_AFTER_SECONDS)
         self.proven, self.refusal = False, refusal
-        self.next_try = now + self.wait
+        asked = refusal.retry_after if isinstance(refusal, TransientError) else None
+        self.next_try = now + (self.wait if asked is None else asked)
 
 
 class Logins:
@@ -111,6 +113,9 @@ class Logins:
             except TransientError as error:
                 if error.scope is Scope.MESSAGE:
                     standing.accepted()
+                elif error.scope is Scope.LOGIN and error.reason is not Reason.TOKEN_UNAVAILABLE:
+                    standing.refused(error, self._clock())
+                    _say(plan, standing)
                 raise
             standing.accepted()
 
@@ -124,7 +129,7 @@ class Logins:
     ) -> PermanentError | TransientError:
         if error.reason in SAID_OF_NO_SENDER:
             return error
-        if error.reason not in REFUSALS:
+        if error.reason not in REFUSALS and not isinstance(error, NotAdmittedError):
             standing.accepted()
             return error
         standing.refused(error, self._clock())
@@ -134,6 +139,9 @@ class Logins:
     def _as_it_counts(self, plan: ConnectionPlan, standing: Standing) -> PermanentError | TransientError:
         refusal = standing.refusal
         assert refusal is not None  # noqa: S101 - only asked where there is one
+        if isinstance(refusal, TransientError):
+            wait = max(standing.next_try - self._clock(), SHORTEST_WAIT_SECONDS)
+            return TransientError(refusal.reason, refusal.detail, scope=Scope.LOGIN, retry_after=wait)
         heals_until = standing.since + self._grace_seconds
         if not _may_heal(plan, refusal) or self._clock() >= heals_until:
             return PermanentError(refusal.reason, refusal.detail, settings=refusal.settings, hint=refusal.hint)

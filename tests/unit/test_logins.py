@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from contracts.dead_letter import Reason
+from worker.connector import NotAdmittedError
 from worker.errors import NotifyError, PermanentError, Scope, TransientError
 from worker.logins import REFUSALS, Logins
 from worker.smtp.plan import Basic, ConnectionPlan, Encryption, OAuth2
@@ -192,3 +193,22 @@ async def test_what_was_found_out_before_the_server_was_asked_says_nothing_of_th
     server.answer = REFUSED
     await server.burst(10)
     assert server.tries == 2
+
+
+async def test_a_blocked_mailbox_is_left_alone_as_long_as_it_asks() -> None:
+    """Exchange blocks a mailbox the longer, the more it is tried: a thousand mails cost one try."""
+    blocked = TransientError(Reason.SMTP_THROTTLED, "550 5.2.252", scope=Scope.LOGIN, retry_after=1800.0)
+    server = Server(blocked)
+    ends = await server.burst(1000)
+    assert server.tries == 1
+    assert all(isinstance(end, TransientError) and end.retry_after == 1800 for end in ends)
+    server.now += 1801
+    server.answer = None
+    assert await server.send() is None
+
+
+async def test_whatever_keeps_a_session_from_opening_is_remembered() -> None:
+    """A server that refuses this host at its greeting is not asked for every mail."""
+    server = Server(NotAdmittedError(Reason.SMTP_RELAY_REFUSED, "554 go away"))
+    await server.burst(1000)
+    assert server.tries == 1

@@ -69,13 +69,17 @@ def _remark(host: str, domain: str, verdicts: dict[Address, Verdict]) -> Remark:
         why = next(iter(verdicts.values())).why
         return Remark("spf", Standing.GOOD, f"{domain} authorises {host} ({shown}) by {why}.")
     verdict = next(iter(refused.values()))
-    if provider := _provider(host, verdict):
+    if verdict.result in _EVALUATED and (provider := _provider(host, verdict)):
         return Remark("spf", Standing.GOOD, f"{domain} authorises {host} by {provider} in its SPF record.")
     if verdict.result is Result.TEMPERROR:
         return _without_spf(host, domain, f"The SPF record of {domain} could not be looked up: {verdict.why}.")
     if all(map(_is_internal, refused)) and not _is_known_bad(host, domain):
         return Remark("spf", Standing.UNCLEAR, _INTERNAL.format(host=host, domain=domain))
     return Remark("spf", Standing.BAD, f"{_finding(host, domain, refused)} {_consequence(host, domain)}")
+
+
+_EVALUATED: Final = frozenset({Result.FAIL, Result.SOFTFAIL, Result.NEUTRAL})
+"""The record could be read to its end; what it includes holds only then."""
 
 
 def _without_spf(host: str, domain: str, why: str) -> Remark:

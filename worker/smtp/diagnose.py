@@ -13,12 +13,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Final, cast
 
 from aiosmtplib import SMTP
 
 from contracts.dead_letter import Reason
-from worker.errors import NotifyError, PermanentError, TransientError
+from worker.errors import NotifyError, PermanentError, Scope, TransientError
 from worker.smtp.certificate import Certificate, careless, trusting
 from worker.smtp.plan import ConnectionPlan, Encryption
 from worker.smtp.replies import root_of
@@ -44,7 +45,7 @@ class Sight:
 
     `greeting` is what it said in plain text, if it did, and `starttls` whether it offers that; `at_once` is a
     handshake without a word before it, `upgraded` one after STARTTLS. At the certificate is only looked where
-    it is at fault.
+    it is at fault. `busy` is true where it said that it takes nobody just now.
     """
 
     greeting: str = ""
@@ -52,6 +53,7 @@ class Sight:
     at_once: Handshake | None = None
     upgraded: Handshake | None = None
     certificate: Certificate | None = None
+    busy: bool = False
 
 
 @dataclass(slots=True)
@@ -116,6 +118,8 @@ def verdict(
         return PermanentError(Reason.SMTP_TLS_VERSION, outdated)
     if sight.certificate:
         return PermanentError(Reason.SMTP_CERTIFICATE, _about_certificate(sight.certificate, error))
+    if _has_passed(sight, error):
+        return TransientError(Reason.SMTP_UNREACHABLE, error.detail, scope=Scope.SERVER)
     return error
 
 
@@ -145,7 +149,10 @@ async def _plain_sight(plan: ConnectionPlan, seconds: float) -> Sight:
     sight = Sight()
     smtp = dial(replace(plan, encryption=Encryption.NONE), seconds=seconds, tls=careless())
     with suppress(*_FAULTS), closing(smtp):
-        greeting = await connect(smtp)
+        try:
+            greeting = await connect(smtp)
+        except TransientError as refusal:
+            return Sight(busy=refusal.reason is not Reason.SMTP_UNREACHABLE)
         sight = Sight(f"{greeting.code} {greeting.message}")
         await introduce(smtp)
         sight = replace(sight, starttls=smtp.supports_extension("starttls"))
@@ -199,12 +206,23 @@ def _outdated(handshake: Handshake | None, error: NotifyError) -> str:
     if handshake.version in _OLD_VERSIONS:
         spoken = _OLD_VERSIONS[handshake.version]
         return f"the server speaks {spoken} at most; the server that EmailSMTPHost names needs to be updated"
-    if error.reason is Reason.SMTP_TLS_VERSION:
+    if error.reason is Reason.SMTP_TLS_VERSION and handshake.cipher not in _sound_ciphers():
         return (
             f"the server agrees on {handshake.version} only with cryptography that counts as broken "
             f"({handshake.cipher}); the server that EmailSMTPHost names needs to be updated"
         )
     return ""
+
+
+def _has_passed(sight: Sight, error: NotifyError) -> bool:
+    """Whether the server is only overloaded, or was: it says so, or the same handshake succeeds now."""
+    is_well_now = sight.at_once or sight.upgraded
+    return sight.busy or (error.reason is Reason.SMTP_TLS_VERSION and is_well_now is not None)
+
+
+@cache
+def _sound_ciphers() -> frozenset[str]:
+    return frozenset(cipher["name"] for cipher in ssl.create_default_context().get_ciphers())
 
 
 def _about_certificate(certificate: Certificate, error: NotifyError) -> str:

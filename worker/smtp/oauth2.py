@@ -13,10 +13,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from contracts.dead_letter import Reason
 from worker.errors import PermanentError, Scope, TransientError
@@ -28,6 +36,7 @@ RENEWAL_MARGIN_SECONDS: Final = 300.0
 LAST_MOMENT_SECONDS: Final = 60.0
 DEFAULT_LIFETIME_SECONDS: Final = 3600.0
 LONGEST_RETRY_SECONDS: Final = 3600.0
+FORCED_SECONDS: Final = 60.0
 
 Clock = Callable[[], float]
 
@@ -67,9 +76,12 @@ class TokenSource:
         """A token that a session can log in with. Raises PermanentError or TransientError."""
         return await self._grant(client).token()
 
-    def invalidate(self, client: OAuth2, token: Token) -> None:
-        """A mail server refused `token`: the next call fetches another, unless that has happened already."""
-        self._grant(client).invalidate(token)
+    async def renewed(self, client: OAuth2, token: Token) -> Token:
+        """Another token than `token`, which a mail server refused; `token` itself if it was just renewed so.
+
+        The old one stays for those it serves until there is a new one. Raises as `token` does.
+        """
+        return await self._grant(client).renewed(token)
 
     async def close(self) -> None:
         """Gives up the requests under way."""
@@ -96,6 +108,7 @@ class Grant:
         self._error: PermanentError | TransientError | None = None
         self._quiet_until = 0.0
         self._renew_after = 0.0
+        self._forced_until = 0.0
 
     async def token(self) -> Token:
         """The token there is, if it is good, else a new one. All who wait share one request."""
@@ -108,10 +121,14 @@ class Grant:
             raise _again(self._error, self._quiet_until - now)
         return await asyncio.shield(self._ask())
 
-    def invalidate(self, token: Token) -> None:
-        """Forgets `token`, if it is the one there is."""
-        if self._token is token:
-            self._token = None
+    async def renewed(self, token: Token) -> Token:
+        """A newer token than `token`, fetched for that at most once a minute."""
+        if self._token is not None and self._token is not token:
+            return self._token
+        if self._request is None and self._clock() < self._forced_until:
+            return token
+        self._forced_until = self._clock() + FORCED_SECONDS
+        return await asyncio.shield(self._ask())
 
     async def close(self) -> None:
         """Cancels the request under way, if any."""
@@ -129,12 +146,19 @@ class Grant:
     async def _renew(self) -> Token:
         try:
             self._token = await request_token(self._client, self._tls, self._timeout, self._clock)
-        except (PermanentError, TransientError) as error:
+        except (PermanentError, TransientError) as fault:
+            error = self._in_its_light(fault)
             self._remember(error)
-            raise
+            raise error from fault
         finally:
             self._request = None
         return self._token
+
+    def _in_its_light(self, fault: PermanentError | TransientError) -> PermanentError | TransientError:
+        """What gave tokens before is a token endpoint, whatever answers there during a redeployment."""
+        if self._token is not None and fault.settings == _ENDPOINT_SETTINGS:
+            return TransientError(Reason.TOKEN_UNAVAILABLE, fault.detail, scope=Scope.LOGIN)
+        return fault
 
     def _remember(self, error: PermanentError | TransientError) -> None:
         wait = REFUSED_SECONDS if isinstance(error, PermanentError) else error.retry_after or 0.0
@@ -165,6 +189,11 @@ class _Answer(BaseModel):
     error_codes: tuple[int, ...] = ()
     trace_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$")] = ""
 
+    @field_validator("expires_in", "error_codes", "trace_id", mode="before")
+    @classmethod
+    def _null_is_nothing(cls, value: Any, field: ValidationInfo) -> Any:
+        return cls.model_fields[field.field_name or ""].default if value is None else value
+
     @classmethod
     def read(cls, content: bytes) -> "_Answer":
         """The answer in `content`, empty if it is none."""
@@ -188,7 +217,7 @@ async def _post(client: OAuth2, tls: ssl.SSLContext, seconds: float) -> httpx.Re
     except (TimeoutError, httpx.TimeoutException) as late:
         detail = f"no answer within {seconds:g} seconds"
         raise TransientError(Reason.TOKEN_UNAVAILABLE, detail, scope=Scope.LOGIN) from late
-    except httpx.TransportError as fault:
+    except httpx.RequestError as fault:
         raise TransientError(Reason.TOKEN_UNAVAILABLE, str(fault), scope=Scope.LOGIN) from fault
     except httpx.InvalidURL as fault:
         raise PermanentError(Reason.OAUTH2_ENDPOINT_NOT_HTTPS, str(fault)) from fault

@@ -142,7 +142,7 @@ def _is_https(url: str) -> bool:
 
 def _host(settings: SmtpSettings) -> str:
     """The host without the brackets that people write around IPv6 addresses."""
-    return settings.EmailSMTPHost.strip().removeprefix("[").removesuffix("]")
+    return settings.EmailSMTPHost.strip().removeprefix("[").removesuffix("]").rstrip(".")
 
 
 def _encryption(settings: SmtpSettings) -> Encryption:

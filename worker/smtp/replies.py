@@ -66,7 +66,9 @@ class Rule(NamedTuple):
 def judge(phase: Phase, reply: Reply) -> PermanentError | TransientError:
     """The error that a reply other than success is. Its detail is the reply's line, at most 500 characters."""
     line = reply.line
-    rule = next(rule for rule in RULES if phase in rule.phases and rule.pattern.search(line))
+    # An address that the server repeats may hold any word, and strangers choose what is written to.
+    words = _ADDRESS.sub("<>", line)
+    rule = next(rule for rule in RULES if phase in rule.phases and rule.pattern.search(words))
     detail = _cut(line)
     if rule.scope is None:
         return PermanentError(rule.reason, detail, hint=rule.hint)
@@ -83,6 +85,7 @@ def explain(phase: Phase, fault: Exception) -> PermanentError | TransientError:
     return TransientError(Reason.SMTP_UNREACHABLE, _detail(phase, root), scope=Scope.SERVER)
 
 
+_ADDRESS: Final = re.compile(r'<?(?:"[^"]*"|(?<![^\s<>])[^\s<>"@]++)@[^\s<>]+>?')
 _ANY: Final = frozenset(Phase)
 _RCPT: Final = frozenset({Phase.RCPT})
 _AUTH: Final = frozenset({Phase.AUTH})
@@ -122,6 +125,12 @@ _EXCHANGE: Final = (
         Reason.SMTP_THROTTLED,
         Scope.LOGIN,
     ),
+)
+
+_RECIPIENT: Final = (
+    # A group that takes mail only from its own people says of the sender what is true of the recipient.
+    _permanent(_RCPT | _CONTENT, r"RESOLVER\.RST|\b5\.7\.13[3-6]\b", Reason.RECIPIENT_REFUSED),
+    _permanent(_RCPT | _CONTENT, r"^5\d\d 5\.1\.([1236]|10)\b", Reason.RECIPIENT_REFUSED),
 )
 
 _LIMITS: Final = (
@@ -183,6 +192,7 @@ _LOGIN: Final = (
         "The provider wants an application password in EmailSmtpPassword instead of the account's own.",
     ),
     _permanent(_AUTH, r"^538\b", Reason.SMTP_AUTHENTICATION_MISSING),
+    _permanent(_TRANSACTION, r"^535\b", Reason.SMTP_AUTHENTICATION_REFUSED),
     _permanent(_AUTH, r"^5|^432 4\.7\.12\b", Reason.SMTP_AUTHENTICATION_REFUSED),
     _transient(_AUTH, r"^454 .*system problem", Reason.SMTP_BUSY, Scope.SERVER),
 )
@@ -222,7 +232,6 @@ _MESSAGE: Final = (
         Reason.MESSAGE_TOO_LARGE,
     ),
     _permanent(_TRANSACTION, r"^5\d\d 5\.6\.[79]\b|^5.*SMTPUTF8", Reason.ADDRESS_UNSUPPORTED),
-    _permanent(_RCPT | _CONTENT, r"^5\d\d 5\.1\.([1236]|10)\b", Reason.RECIPIENT_REFUSED),
     # The session was out of step, not the message at fault.
     _transient(_TRANSACTION, r"^503\b", Reason.SMTP_BUSY, Scope.MESSAGE),
     _permanent(_RCPT, r"^5\d\d 5\.7\.", Reason.MESSAGE_REFUSED),
@@ -251,7 +260,7 @@ _DEFAULTS: Final = (
     _transient(_ANY, r"", Reason.SMTP_BUSY, Scope.SERVER),
 )
 
-RULES: Final = (*_EXCHANGE, *_LIMITS, *_LOGIN, *_PERMISSION, *_MESSAGE, *_DEFAULTS)
+RULES: Final = (*_EXCHANGE, *_RECIPIENT, *_LIMITS, *_LOGIN, *_PERMISSION, *_MESSAGE, *_DEFAULTS)
 
 _TLS_FAULTS: Final = (
     (

@@ -1,7 +1,7 @@
 """Logging in: which mechanism, what the client says with it, and what the server makes of it (RFC 4954)."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from aiosmtplib import SMTP, SMTPStatus
@@ -22,11 +22,12 @@ async def log_in(smtp: SMTP, who: Authentication, token: Token | None) -> str:
     if isinstance(who, Anonymous):
         return ""
     mechanism = _mechanism(who, smtp.server_auth_methods)
-    lines = _SASL[mechanism](who.username, _secret(who, token))
+    secret = _secret(who, token)
+    lines = [_base64(line) for line in _SASL[mechanism](who.username, secret)]
     with speaking(Phase.AUTH):
-        reply = await _converse(smtp, mechanism, [_base64(line) for line in lines])
+        reply = await _converse(smtp, mechanism, lines)
     if reply.code != SMTPStatus.auth_successful:
-        raise judge(Phase.AUTH, reply)
+        raise judge(Phase.AUTH, _without((*map(bytes.decode, lines), secret), reply))
     return mechanism
 
 
@@ -61,7 +62,7 @@ async def _converse(smtp: SMTP, mechanism: str, lines: Sequence[bytes]) -> Reply
             break
         challenge = response.message
         response = await smtp.execute_command(line)
-    return _without(lines, Reply(response.code, f"{response.message} {_reason_in(challenge)}".rstrip()))
+    return Reply(response.code, f"{response.message} {_reason_in(challenge)}".rstrip())
 
 
 def _base64(line: str) -> bytes:
@@ -78,11 +79,11 @@ def _reason_in(challenge: str) -> str:
     return decoded if decoded.startswith("{") else ""
 
 
-def _without(lines: Sequence[bytes], reply: Reply) -> Reply:
-    """Some servers repeat the command they refuse."""
+def _without(secrets: Iterable[str], reply: Reply) -> Reply:
+    """Some servers repeat what they refuse: the command, or the token in it."""
     text = reply.text
-    for line in filter(None, lines):
-        text = text.replace(line.decode(), "<secret>")
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "<secret>")
     return Reply(reply.code, text)
 
 

@@ -136,7 +136,7 @@ class Session:
     async def _ask(self, phase: Phase, *command: bytes) -> None:
         with speaking(phase):
             response = await self._smtp.execute_command(*command)
-        if response.code not in _SUCCESS[phase]:
+        if not _is_yes(phase, response.code):
             raise judge(phase, reply_of(response))
 
     async def _reset(self) -> None:
@@ -164,13 +164,17 @@ class Session:
             detail = explain(Phase.BODY, lost).detail
             raise TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.MESSAGE, unknown=True) from lost
         self.committed = False
-        if response.code == SMTPStatus.completed:
+        if response.code // 100 == _POSITIVE:
             self._in_step = True
             return reply_of(response)
         if response.code != SMTPStatus.domain_unavailable:
             # The mail is over (RFC 5321 section 4.1.1.4), but Postfix 3.7 keeps one whose end it refused.
             await self._reset()
         raise judge(Phase.BODY, reply_of(response))
+
+
+def _is_yes(phase: Phase, code: int) -> bool:
+    return code == SMTPStatus.start_input if phase is Phase.DATA else code // 100 == _POSITIVE
 
 
 def framed(message: bytes) -> bytes:
@@ -193,11 +197,9 @@ def _path(address: str, *, smtputf8: bool) -> bytes:
     return b"<%s>" % address.encode()
 
 
-_SUCCESS: Final[Mapping[Phase, tuple[int, ...]]] = {
-    Phase.MAIL: (SMTPStatus.completed,),
-    Phase.RCPT: (SMTPStatus.completed, SMTPStatus.will_forward),
-    Phase.DATA: (SMTPStatus.start_input,),
-}
+_POSITIVE: Final = 2
+"""First digit of a reply that says yes, whatever the others (RFC 5321 section 4.2.1)."""
+
 _ADDRESS: Final = re.compile(
     r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"|[^\s<>"\x00-\x1f\x7f]+)@[^\s<>"\x00-\x1f\x7f]+'
 )

@@ -185,14 +185,44 @@ async def test_a_good_token_outlives_an_outage_of_the_provider(
 
 
 async def test_a_refused_token_is_replaced_once(source: TokenSource, server: TokenServer) -> None:
-    """Ten sessions may report the same token; one report is enough."""
+    """Ten sessions may report the same token; one request is enough."""
     client = _client(server)
     token = await source.token(client)
-    for _ in range(10):
-        source.invalidate(client, token)
+    newer = await asyncio.gather(*(source.renewed(client, token) for _ in range(10)))
+    assert {other.value.get_secret_value() for other in newer} == {"token-2"}
     assert await _value(source, client) == "token-2"
-    source.invalidate(client, token)
-    assert await _value(source, client) == "token-2"
+
+
+async def test_a_token_is_replaced_at_most_once_a_minute(
+    source: TokenSource, server: TokenServer, clock: Clock
+) -> None:
+    """A mailbox without permission does not make the token of all the others be fetched again and again."""
+    client = _client(server)
+    newer = await source.renewed(client, await source.token(client))
+    assert await source.renewed(client, newer) is newer
+    clock.now += 61
+    assert (await source.renewed(client, newer)).value.get_secret_value() == "token-3"
+
+
+async def test_a_replacement_that_fails_leaves_the_old_token(source: TokenSource, server: TokenServer) -> None:
+    """The others go on with it."""
+    client = _client(server)
+    token = await source.token(client)
+    server.answer(503)
+    with pytest.raises(TransientError):
+        await source.renewed(client, token)
+    assert await source.token(client) is token
+
+
+async def test_odd_fields_beside_the_token_or_the_error_decide_nothing(
+    source: TokenSource, server: TokenServer
+) -> None:
+    """A null for the lifetime or the numbers hides neither."""
+    server.answer(200, {"access_token": "odd", "expires_in": None}, times=1)
+    assert await _value(source, _client(server)) == "odd"
+    server.answer(400, {"error": "temporarily_unavailable", "error_codes": None}, times=1)
+    with pytest.raises(TransientError):
+        await _value(source, _client(server, scope="other"))
 
 
 def _entra(error: str, *numbers: int) -> dict[str, Any]:

@@ -703,3 +703,11 @@ def test_uvloop_makes_no_difference(encryption: Encryption, authority: trustme.C
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
+
+
+async def test_a_plain_refusal_at_a_port_of_implicit_ssl_is_passing_trouble(tls: ssl.SSLContext) -> None:
+    """A server that is overloaded says so before TLS: that is no mismatch of port and encryption."""
+    async with SmtpServer(max_connections=0) as server:
+        error = await _error(_open(server, tls, encryption=Encryption.IMPLICIT))
+    assert isinstance(error, TransientError)
+    assert error.scope is Scope.SERVER

@@ -357,3 +357,30 @@ def test_a_fault_of_the_connection_is_explained_by_its_cause(fault: Exception, r
 def test_an_encrypted_session_that_breaks_is_no_configuration_fault(phase: Phase) -> None:
     """Settings with which TLS was agreed on cannot be wrong about TLS."""
     assert explain(phase, _tls("RECORD_LAYER_FAILURE")).reason is R.SMTP_UNREACHABLE
+
+
+@pytest.mark.parametrize("local", ["spf", "SendAsDenied", "dmarc", "SubmissionQuotaExceeded", "relay-denied"])
+def test_a_word_in_an_address_says_nothing(local: str) -> None:
+    """Strangers choose what is written to: an address must not take its sender out of service."""
+    for address in (f"<{local}@example.com>", f"{local}@example.com", f'<"a {local}"@example.com>'):
+        error = judge(Phase.RCPT, Reply(550, f"5.1.1 {address}: Recipient address rejected: User unknown"))
+        assert error.reason is Reason.RECIPIENT_REFUSED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5.7.1 RESOLVER.RST.AuthRequired; authentication required",
+        "5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; authentication required",
+    ],
+)
+def test_a_group_for_its_own_people_is_the_recipients_trouble(text: str) -> None:
+    """It speaks of authentication and means the recipient."""
+    for phase in (Phase.RCPT, Phase.BODY):
+        assert judge(phase, Reply(550, text)).reason is Reason.RECIPIENT_REFUSED
+
+
+def test_a_535_is_a_refused_login_wherever_it_comes() -> None:
+    """Some servers say so only at MAIL."""
+    error = judge(Phase.MAIL, Reply(535, "5.7.3 Authentication unsuccessful"))
+    assert error.reason is Reason.SMTP_AUTHENTICATION_REFUSED
