@@ -98,7 +98,10 @@ def run(settings: SettingsFile = None) -> None:
 @app.command("settings")
 def show_settings(settings: SettingsFile = None, *, as_json: Json = False) -> None:
     """Show every setting: its effective value, where it came from; secrets are masked."""
-    screens.print_settings(rows(_loaded(settings)), as_json=as_json)
+    known = _loaded(settings)
+    for sentence in known.warnings:
+        typer.echo(sentence, err=True)
+    screens.print_settings(rows(known), as_json=as_json)
 
 
 @app.command("check")

@@ -38,7 +38,7 @@ from worker.settle import Settler
 from worker.smtp.diagnose import Diagnosis
 from worker.smtp.oauth2 import Token, TokenSource
 from worker.smtp.opening import open_session, trust
-from worker.smtp.plan import ConnectionPlan, plan, warnings
+from worker.smtp.plan import ConnectionPlan, faults, plan, warnings
 from worker.smtp.pool import Limits, Pool
 from worker.smtp.session import Session
 
@@ -212,6 +212,9 @@ class Service:
             port=smtp.EmailSmtpPort,
             settings_rev=settings_revision(self._settings),
         )
+        sender = default_sender(self._settings)
+        for fault in faults(smtp, sender.address if sender else None):
+            log.warning("these settings send no mail", action=Action.WARN, code=fault.reason, text=str(fault))
         for sentence in (*self._settings.warnings, *warnings(smtp)):
             log.warning(sentence, action=Action.WARN)
 

@@ -89,7 +89,7 @@ def _stop_workers(running: Stage, talk: Console) -> dict[str, int]:
 
 def _stay(running: Stage, talk: Console) -> None:
     """Say how to go on, and return at Ctrl-C. Raises ChildError when a worker ends."""
-    example = (EXAMPLES / "workflow-submit.json").relative_to(ROOT)
+    example = EXAMPLES / "workflow-submit.json"
     talk.print(
         f"\nBroker:  {running.broker_url}\nMails:   {running.inbox}\nPublish: "
         f"NOTIFY_BROKER_URL={shlex.quote(running.broker_url)} {WORKER_PROGRAM} publish --fresh {example}\n"

@@ -115,6 +115,7 @@ async def test_a_wrong_setting_is_told_in_the_documented_words(
     await worker.until_said(outcome="dead", times=2)
     assert await world.unfinished() == {}
     assert world.smtp.connections == 0
+    assert any(sentence in line["text"] for line in worker.said(action="warn", code=code))
 
 
 WORKFLOW_EVENT = fresh_example(WORKFLOW)
