@@ -123,6 +123,7 @@ def verdict(
     return error
 
 
+_OF_ONE_HANDSHAKE: Final = frozenset({Reason.SMTP_PORT_MISMATCH, Reason.SMTP_TLS_VERSION})
 _IN_QUESTION: Final = frozenset(
     {
         Reason.SMTP_UNREACHABLE,
@@ -217,7 +218,7 @@ def _outdated(handshake: Handshake | None, error: NotifyError) -> str:
 def _has_passed(sight: Sight, error: NotifyError) -> bool:
     """Whether the server is only overloaded, or was: it says so, or the same handshake succeeds now."""
     is_well_now = sight.at_once or sight.upgraded
-    return sight.busy or (error.reason is Reason.SMTP_TLS_VERSION and is_well_now is not None)
+    return sight.busy or (error.reason in _OF_ONE_HANDSHAKE and is_well_now is not None)
 
 
 @cache
