@@ -1,6 +1,6 @@
 """The command line: arguments and printing only. Data goes to stdout, talk and logs to stderr.
 
-Exit codes: 0 done, 1 nothing matched or a check failed, 2 bad settings, usage or refused, 3 broker unreachable.
+Exit codes: 0 done, 1 a check failed, 2 bad settings, usage or refused, 3 broker unreachable.
 """
 
 import asyncio

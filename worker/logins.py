@@ -74,7 +74,7 @@ class Standing:
         """The server said no; each time in a row it is left alone for longer, or as long as it asked for."""
         if self.refusal is None:
             self.since = now
-        else:
+        elif now >= self.next_try:  # not one of several that were under way together
             self.wait = min(self.wait * 2, LONGEST_TRY_AFTER_SECONDS)
         self.proven, self.refusal = False, refusal
         asked = refusal.retry_after if isinstance(refusal, TransientError) else None

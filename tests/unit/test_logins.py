@@ -212,3 +212,15 @@ async def test_whatever_keeps_a_session_from_opening_is_remembered() -> None:
     server = Server(NotAdmittedError(Reason.SMTP_RELAY_REFUSED, "554 go away"))
     await server.burst(1000)
     assert server.tries == 1
+
+
+async def test_mails_refused_together_count_as_one_refusal() -> None:
+    """Of a proven sender several are under way at once: the wait grows once a try, not once a mail."""
+    server = Server(None)
+    await server.send()
+    server.answer = REFUSED
+    await server.burst(8)
+    server.now += 60
+    before = server.tries
+    await server.send()
+    assert server.tries == before + 1
