@@ -128,9 +128,10 @@ async def test_of_two_that_run_at_once_the_one_that_lost_its_delivery_adopts(bro
         (b"{}", {}, True),
         (b"{ }", {}, False),
         (b"{}", {"notify-copy-id": "01J"}, False),
+        (b"{}", {"notify-dead-id": "01J"}, False),
         (b"{}", {"notify-attempts": 3}, True),
     ],
-    ids=["itself", "other bytes", "a copy", "a header that decides nothing"],
+    ids=["itself", "other bytes", "a retry copy", "a dead letter sent again", "a header that decides nothing"],
 )
 async def test_a_run_is_known_by_what_the_broker_repeats(
     broker: Broker, body: bytes, headers: dict[str, Any], *, is_the_same: bool
