@@ -70,7 +70,7 @@ def run_of(delivery: Delivery, event: Event | None) -> str:
     """16 hex digits that are the same whenever the broker delivers this message, and for no other message.
 
     An event is known by source and id, what is none by its bytes. A retry copy, and a dead letter that is sent
-    again, are told from what they are copies of by their own ids; an event published twice, by what its publisher
+    again, are told from what they are copies of by their own ids; an event published twice, by what a publisher
     sets anew: were it taken for the first, which may have ended as a dead letter, it would not be tried.
     """
     message = delivery.message
