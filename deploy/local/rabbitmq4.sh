@@ -30,7 +30,7 @@ require_tools() {
 
 # What this machine's own release is fetched from. Debian's cloud images name a file there, one mirror a line.
 mirror() {
-    release=$(. /etc/os-release && printf '%s' "$VERSION_CODENAME")
+    release=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
     uri=$(apt-get indextargets --format '$(REPO_URI)' \
         "Created-By: Packages" "Release: $release" "Component: main" | sed -n 1p)
     case $uri in
