@@ -87,6 +87,8 @@ require_venv() {
     contents=$(contents)
     made_from=$(cat "$stamp" 2>/dev/null) || made_from=
     [ "$made_from" = "$origin $contents" ] && return
+    # Python would empty the folder behind a link before it refuses the link.
+    [ ! -L .venv ] || give_up ".venv is a link to another environment, which is left alone: remove the link."
     require_venv_module
     say "Making .venv from requirements-dev.lock (once; a minute or so)"
     case $made_from in
