@@ -12,7 +12,7 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 	--no-emit-index-url --no-header --quiet
 
 .NOTPARALLEL:
-.PHONY: help setup venv servers demo up test test-rabbitmq4 lint format schemas lock clean
+.PHONY: help setup venv servers demo up test test-rabbitmq4 soak lint format schemas lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ test: setup servers lint ## format, lint, types and all tests, against real priv
 test-rabbitmq4: venv servers ## the tests against RabbitMQ 4.0, in a root folder; a part: TESTS=<path> (as root)
 	@sh deploy/local/rabbitmq4.sh
 	env -u RABBITMQ_HOME RABBITMQ_ROOT=$(CURDIR)/.cache/rabbitmq4 $(PYTHON) -m pytest $(TESTS)
+
+ENDURANCE := $(addprefix tests/acceptance/test_,cuts.py kills.py broker_faults.py looking.py)
+
+soak: setup ## the tests of endurance, long: cuts, kills, a broker and a mail server in trouble; prints the figures
+	NOTIFY_TEST_SOAK=1 $(PYTHON) -m pytest $(ENDURANCE)
 
 lint: venv ## format check, lint and types only
 	$(BIN)/ruff format --check .
