@@ -1,5 +1,6 @@
 # Two commands do it all: `make demo` and `make test`. Both set up what they need; nothing but python3 is taken
 # as given. RABBITMQ_HOME=<folder> uses another RabbitMQ server than the distribution's package.
+# RABBITMQ_ROOT=<folder> uses the one in a root folder, as test-rabbitmq4 does.
 # NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves out the tests against Postfix, Dovecot and an OAuth2 server, which need root.
 
 .DEFAULT_GOAL := help
@@ -11,10 +12,10 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 	--no-emit-index-url --no-header --quiet
 
 .NOTPARALLEL:
-.PHONY: help setup venv servers demo up test soak lint format schemas lock clean
+.PHONY: help setup venv servers demo up test test-rabbitmq4 soak lint format schemas lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## the virtual environment from the lock file, and RabbitMQ from the distribution's packages
 	@sh deploy/local/bootstrap.sh
@@ -33,6 +34,10 @@ up: setup ## the same, and it all stays until Ctrl-C
 
 test: setup servers lint ## format, lint, types and all tests, against real private servers (as root)
 	$(PYTHON) -m pytest
+
+test-rabbitmq4: venv servers ## the tests against RabbitMQ 4.0, in a root folder; a part: TESTS=<path> (as root)
+	@sh deploy/local/rabbitmq4.sh
+	env -u RABBITMQ_HOME RABBITMQ_ROOT=$(CURDIR)/.cache/rabbitmq4 $(PYTHON) -m pytest $(TESTS)
 
 ENDURANCE := $(addprefix tests/acceptance/test_,cuts.py kills.py broker_faults.py looking.py)
 

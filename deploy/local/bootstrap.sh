@@ -11,6 +11,7 @@
 # NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves those tests out, and so what they need.
 set -eu
 cd "$(dirname "$0")/../.."
+. deploy/local/packages.sh
 
 packaged_server=/usr/lib/rabbitmq/bin/rabbitmq-server
 packaged_postfix=/usr/lib/postfix/sbin/master
@@ -18,41 +19,7 @@ packaged_dovecot=/usr/sbin/dovecot
 policy=/usr/sbin/policy-rc.d
 stamp=.venv/.made-from
 
-say() {
-    printf '%s\n' "$*" >&2
-}
-
-give_up() {
-    say "$*"
-    exit 2
-}
-
-# --- Packages ---------------------------------------------------------------------------------------------------
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-can_install() {
-    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
-}
-
-apt_get() {
-    complaint=$(as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-        apt-get -qq -o DPkg::Lock::Timeout=120 "$@" 2>&1)
-}
-
-# Fresh machines have no package lists, and old lists name packages that are gone: try, refresh, try again.
-# Nothing is removed for it: a mail server that the machine has stays.
-install_package() {
-    can_install || return
-    say "Installing $1 from the distribution's packages (once; a minute or so)"
-    apt_get install -y --no-remove --no-install-recommends "$1" && return
-    say "Refreshing the package lists"
-    apt_get update && apt_get install -y --no-remove --no-install-recommends "$1" && return
-    say "$complaint"
-    return 1
-}
+# --- Servers ----------------------------------------------------------------------------------------------------
 
 # Servers are wanted for their programs only: their services, the names after the package's, are not started, now
 # or at the next boot. What runs here already is left alone, and so is the machine's own policy about services, if
@@ -120,6 +87,8 @@ require_venv() {
     contents=$(contents)
     made_from=$(cat "$stamp" 2>/dev/null) || made_from=
     [ "$made_from" = "$origin $contents" ] && return
+    # Python would empty the folder behind a link before it refuses the link.
+    [ ! -L .venv ] || give_up ".venv is a link to another environment, which is left alone: remove the link."
     require_venv_module
     say "Making .venv from requirements-dev.lock (once; a minute or so)"
     case $made_from in

@@ -121,7 +121,9 @@ class Machine:
             "/usr/sbin/policy-rc.d": self.policy,
         }.items():
             script = script.replace(path, str(moved))
-        (self._checkout / "deploy" / "local" / "bootstrap.sh").write_text(script)
+        local = self._checkout / "deploy" / "local"
+        (local / "bootstrap.sh").write_text(script)
+        shutil.copy(ROOT / "deploy" / "local" / "packages.sh", local)
 
     def _link_tools(self) -> None:
         for tool in TOOLS:

@@ -137,6 +137,18 @@ def test_the_environment_follows_what_it_was_made_from(
     assert machine.calls("python")[before] == command
 
 
+def test_an_environment_behind_a_link_is_left_alone(machine: Machine) -> None:
+    """It is somebody else's, and making it anew would empty it under them."""
+    shared = machine.folder / "shared"
+    shared.mkdir()
+    (shared / ".made-from").write_text("another checkout")
+    (machine.folder / "checkout" / ".venv").symlink_to(shared)
+    code, said = machine.setup("venv")
+    assert (code, len(said)) == (2, 1), said
+    assert said[0].startswith(".venv is a link")
+    assert machine.calls("python") == []
+
+
 def test_a_failed_installation_is_tried_again(machine: Machine) -> None:
     """Half an environment is not taken for a whole one."""
     machine.has("offline")
