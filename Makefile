@@ -11,10 +11,10 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 	--no-emit-index-url --no-header --quiet
 
 .NOTPARALLEL:
-.PHONY: help setup venv servers demo up test lint format schemas lock clean
+.PHONY: help setup venv servers demo up test lint format schemas definitions lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## the virtual environment from the lock file, and RabbitMQ from the distribution's packages
 	@sh deploy/local/bootstrap.sh
@@ -45,6 +45,9 @@ format: venv ## format, and mend what can be mended by machine
 
 schemas: venv ## JSON Schemas from the models
 	$(PYTHON) -m contracts.schema
+
+definitions: venv ## RabbitMQ's definitions file from the topology
+	$(PYTHON) -m contracts.definitions
 
 lock: venv ## the lock files, anew from pyproject.toml (needs uv)
 	$(COMPILE) --output-file requirements.lock

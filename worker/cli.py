@@ -12,13 +12,15 @@ from typing import Annotated, Final, Never, TypeVar
 
 import typer
 
-from worker import __version__, screens, service, telemetry
+from contracts import definitions
+from worker import __version__, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError
 from worker.check import check, unreadable
-from worker.declare import TopologyDiffersError
+from worker.declare import NotDeclaredError, TopologyDiffersError
 from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
+from worker.management import Management, virtual_host
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
 from worker.send_test import send_test
@@ -37,6 +39,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+topology_app = typer.Typer(help="The exchanges, queues and bindings at the broker.", no_args_is_help=True)
+app.add_typer(topology_app, name="topology")
 
 SettingsFile = Annotated[
     Path | None,
@@ -69,6 +74,16 @@ From = Annotated[
         metavar="ADDRESS",
         help="From address.",
         show_default="that of mails whose event names none",
+    ),
+]
+
+ManagementUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--management",
+        metavar="URL",
+        help="RabbitMQ's management API, such as http://localhost:15672, to see bindings too.",
+        show_default="bindings are not seen",
     ),
 ]
 
@@ -173,6 +188,34 @@ def publish(
     typer.echo(f"published with key {key}", err=True)
 
 
+@topology_app.command("check")
+def check_topology(
+    settings: SettingsFile = None, *, management: ManagementUrl = None, as_json: Json = False
+) -> None:
+    """Compare what the broker has with what the worker needs; declares nothing; exit code 1 on a difference."""
+    found = _at_the_broker(_loaded(settings), management, apply=False)
+    screens.print_topology(found, as_json=as_json)
+    raise typer.Exit(int(any(it.wrong for it in found)))
+
+
+@topology_app.command("apply")
+def apply_topology(
+    settings: SettingsFile = None, *, management: ManagementUrl = None, as_json: Json = False
+) -> None:
+    """Declare what the broker lacks, and say so; where something differs, nothing, and the exit code is 2."""
+    found = _at_the_broker(_loaded(settings), management, apply=True)
+    screens.print_topology(found, as_json=as_json)
+    if any(it.state in survey.NOT_DECLARED for it in found):
+        raise typer.Exit(REFUSED)
+
+
+@topology_app.command("definitions")
+def print_definitions(settings: SettingsFile = None) -> None:
+    """Print it all, with the permissions of three users, as a file for `rabbitmqctl import_definitions`."""
+    known = _loaded(settings)
+    sys.stdout.write(definitions.text(known.worker.prefix, virtual_host(_broker_url(known))))
+
+
 @app.callback(invoke_without_command=True)
 def version(*, show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Turns a Contensis CMS's events on RabbitMQ into mail."""
@@ -195,6 +238,24 @@ def _loaded(file: Path | None) -> Settings:
 
 def _broker_url(settings: Settings) -> str:
     return settings.worker.broker_url.get_secret_value()
+
+
+def _at_the_broker(settings: Settings, management: str | None, *, apply: bool) -> list[survey.Found]:
+    try:
+        return _complete(_surveyed(_broker_url(settings), settings.worker.prefix, management, apply=apply))
+    except (BrokerRefusedError, NotDeclaredError) as error:
+        _refuse(str(error))
+    except BrokerUnavailableError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(UNREACHABLE) from None
+
+
+async def _surveyed(url: str, prefix: str, management: str | None, *, apply: bool) -> list[survey.Found]:
+    wanted = definitions.whole_topology(prefix)
+    bound = await Management.beside(url, management).bindings() if management else None
+    async with survey.opened(url) as connection:
+        found = await survey.survey(connection, wanted, virtual_host(url), bound)
+        return await survey.apply(connection, wanted, found) if apply else found
 
 
 def _print(
