@@ -1,6 +1,6 @@
 # Two commands do it all: `make demo` and `make test`. Both set up what they need; nothing but python3 is taken
 # as given. RABBITMQ_HOME=<folder> uses another RabbitMQ server than the distribution's package.
-# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves out the tests against Postfix, Dovecot and an OAuth2 server, which need root.
+# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves out the tests that need Postfix and Dovecot (so root) or Node.js.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -22,7 +22,7 @@ setup: ## the virtual environment from the lock file, and RabbitMQ from the dist
 venv:
 	@sh deploy/local/bootstrap.sh venv
 
-servers: ## what the tests against real servers start: Postfix, Dovecot, an OAuth2 server (as root)
+servers: ## what the tests start or ask: Postfix, Dovecot, Node.js and packages of npm (as root)
 	@sh deploy/local/bootstrap.sh servers
 
 demo: setup ## the main job: events in, mails and dead letters out, compared with what has to come
@@ -43,8 +43,9 @@ format: venv ## format, and mend what can be mended by machine
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-schemas: venv ## JSON Schemas from the models
+schemas: venv ## JSON Schemas and asyncapi.yaml from the models
 	$(PYTHON) -m contracts.schema
+	$(PYTHON) -m contracts.asyncapi
 
 definitions: venv ## RabbitMQ's definitions file from the topology
 	$(PYTHON) -m contracts.definitions

@@ -10,7 +10,8 @@ from hypothesis import settings
 
 from contracts.topology import topology
 from deploy.local.rabbitmq import PrivateRabbitMQ
-from tests.support.real_servers import LEFT_OUT, RealServers, missing
+from tests.support.node import LEFT_OUT
+from tests.support.real_servers import RealServers, missing
 
 # A busy machine makes no test fail: examples are bounded in number, not in time.
 settings.register_profile("tests", deadline=None)
