@@ -10,7 +10,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from contracts.topology import DEFAULT_PREFIX, Topology, dead_exchange, events_exchange, topology
+from contracts.topology import (
+    DEFAULT_PREFIX,
+    Topology,
+    dead_exchange,
+    events_exchange,
+    journal_topology,
+    topology,
+)
 
 FILE: Final = Path(__file__).parents[1] / "deploy" / "rabbitmq" / "definitions.json"
 DEFAULT_VIRTUAL_HOST: Final = "/"
@@ -32,7 +39,7 @@ def user_name(role: Role, prefix: str = DEFAULT_PREFIX) -> str:
 
 def whole_topology(prefix: str = DEFAULT_PREFIX) -> Topology:
     """Everything that is declared under `prefix`."""
-    parts = (topology(prefix),)
+    parts = (topology(prefix), journal_topology(prefix))
     return Topology(
         prefix,
         tuple(exchange for part in parts for exchange in part.exchanges),

@@ -96,7 +96,7 @@ def run(settings: SettingsFile = None) -> None:
     exporter = telemetry.export_traces(os.environ)
     try:
         _complete(service.run(known))
-    except BrokerRefusedError as error:
+    except (BrokerRefusedError, NotDeclaredError) as error:
         _refuse(str(error))
     except PermanentError as error:
         _refuse(f"The templates cannot be loaded: {error}")

@@ -8,14 +8,15 @@ channel or consumer that ends for whatever reason is answered in one way: everyt
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum, auto
 from typing import Final
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
 from contracts.signals import Action
 from contracts.topology import Lane, work_queue
-from worker.broker import BROKER_ERRORS, hang_up
+from worker.broker import BROKER_ERRORS, end_of, hang_up, watch
 from worker.delivery import Delivery
 from worker.errors import kind_and_place
 
@@ -25,6 +26,14 @@ SETTLE_SECONDS: Final = 1.5
 HARMED_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
+
+
+class Pause(Enum):
+    """Why nothing new is taken."""
+
+    OUTAGE = auto()
+    SUSPECT = auto()
+    DRAIN = auto()
 
 
 class Consumers:
@@ -43,10 +52,11 @@ class Consumers:
         self._prefetch = prefetch
         self._process = process
         self._in_work: set[asyncio.Task[None]] = set()
-        self._wanted = True
+        self._pauses: set[Pause] = set()
         self._was_ready = False
-        self._draining = False
         self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def run(self) -> None:
         """Consumes, over one connection after the other, until cancelled."""
@@ -61,23 +71,26 @@ class Consumers:
                 )
             await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
-    def pause(self) -> None:
+    def pause(self, why: Pause) -> None:
         """Takes nothing new until `resume`; what is in work goes on."""
-        self._wanted = False
+        self._pauses.add(why)
         self._changed.set()
 
-    def resume(self) -> None:
-        """Takes deliveries again, unless the worker is stopping."""
-        self._wanted = not self._draining
+    def resume(self, why: Pause) -> None:
+        """Takes deliveries again, unless there is another reason not to."""
+        self._pauses.discard(why)
         self._changed.set()
+
+    async def paused(self) -> None:
+        """Returns when a pause has begun at the broker, and all that was taken before is in work."""
+        await self._idle.wait()
 
     async def drain(self, seconds: float) -> int:
         """Takes nothing new and waits `seconds` for what is in work. Returns how many had to be cut off.
 
         What is cut off has a moment to settle what is known of it.
         """
-        self._draining = True
-        self.pause()
+        self.pause(Pause.DRAIN)
         await _wait_for(self._in_work, seconds)
         cut_off = set(self._in_work)
         for task in cut_off:
@@ -90,21 +103,24 @@ class Consumers:
         try:
             await self._serve(connection)
         finally:
+            self._idle.set()
             await hang_up(connection)
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        lost = _end_of(connection)
+        lost = end_of(connection)
         lanes = [await self._opened(connection, lane, lost) for lane in Lane]
         self._say_ready()
         consuming: list[tuple[AbstractQueue, str]] = []
         while True:
             self._changed.clear()
-            if self._wanted and not consuming:
+            if not self._pauses and not consuming:
+                self._idle.clear()
                 consuming = [(queue, await queue.consume(receive)) for queue, receive in lanes]
-            elif not self._wanted and consuming:
+            elif self._pauses and consuming:
                 for queue, tag in consuming:
                     await queue.cancel(tag, timeout=CANCEL_SECONDS)
                 consuming = []
+                self._idle.set()
             await _changed_or_lost(self._changed, lost)
 
     async def _opened(
@@ -112,7 +128,7 @@ class Consumers:
     ) -> tuple[AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=self._prefetch[lane])
-        await _watch(channel, lost)
+        await watch(channel, lost)
         name = work_queue(lane, self._prefix)
 
         async def receive(message: AbstractIncomingMessage) -> None:
@@ -144,25 +160,6 @@ class Consumers:
 async def _wait_for(tasks: set[asyncio.Task[None]], seconds: float) -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=seconds)
-
-
-def _end_of(connection: AbstractConnection) -> asyncio.Future[str]:
-    """Done, and saying why, when the connection, or what is consumed over it, has ended."""
-    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    connection.close_callbacks.add(lambda *_: _lose(lost, "the connection was closed"))
-    return lost
-
-
-async def _watch(channel: AbstractChannel, lost: asyncio.Future[str]) -> None:
-    # The broker closes a channel at its consumer time-out, and cancels a consumer whose queue is deleted.
-    channel.close_callbacks.add(lambda *_: _lose(lost, "a channel was closed"))
-    underlay = await channel.get_underlay_channel()
-    underlay.on_consumer_cancel_callbacks.add(lambda _: _lose(lost, "the broker cancelled a consumer"))
-
-
-def _lose(lost: asyncio.Future[str], why: str) -> None:
-    if not lost.done():
-        lost.set_result(why)
 
 
 async def _changed_or_lost(changed: asyncio.Event, lost: asyncio.Future[str]) -> None:

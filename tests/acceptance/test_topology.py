@@ -2,11 +2,20 @@
 
 import json
 
+import pytest
+
 from contracts.definitions import document
 from contracts.topology import dead_queue
 from deploy.local.rabbitmq import free_ports
 from tests.acceptance.conftest import World
 from tests.support.worker import command
+
+
+@pytest.fixture(autouse=True)
+async def whole(world: World) -> None:
+    """Everything is declared, by the command itself."""
+    code, _, err = await command(["topology", "apply"], world.settings)
+    assert code == 0, err
 
 
 async def test_a_broker_as_it_should_be_passes(world: World) -> None:

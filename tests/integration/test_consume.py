@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from contracts.topology import Lane, topology, work_queue
 from tests.support.amqp import declared, publish, until
 from worker.broker import connect
-from worker.consume import Consumers
+from worker.consume import Consumers, Pause
 from worker.declare import declare
 from worker.delivery import Delivery
 
@@ -113,13 +113,13 @@ async def test_a_pause_takes_nothing_and_a_resumption_goes_on(
     async with consuming(process) as consumers:
         await publish(channel, prefix, "form.x.y")
         await until(got.is_set)
-        consumers.pause()
+        consumers.pause(Pause.OUTAGE)
         await asyncio.sleep(0.2)
         got.clear()
         await publish(channel, prefix, "form.x.y")
         await asyncio.sleep(0.3)
         assert count == 1
-        consumers.resume()
+        consumers.resume(Pause.OUTAGE)
         await until(lambda: count == 2)
 
 

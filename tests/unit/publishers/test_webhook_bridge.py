@@ -75,9 +75,12 @@ def test_a_payload_of_another_topic_is_an_event_too(path: str, value: Any) -> No
 
 def test_the_template_of_the_custom_payload_makes_one() -> None:
     """Filled in as the CMS would, it is JSON, and a workflow event."""
-    values = {"event.dateTime": PAYLOAD["datetime"], "event.resourceUrl": PAYLOAD["resource"]["url"]}
+    values: dict[str, str] = {
+        "event.dateTime": PAYLOAD["datetime"],
+        "event.resourceUrl": PAYLOAD["resource"]["url"],
+    }
     filled = re.sub(
-        r"\{\{([\w.]+)[^}]*\}\}", lambda found: values.get(found[1], found[1]), TEMPLATE.read_text("utf-8")
+        r"\{\{([\w.]+)[^}]*\}\}", lambda found: values.get(found[1], str(found[1])), TEMPLATE.read_text("utf-8")
     )
     event = EVENT.validate_python(event_of(json.loads(filled), RECIPIENTS))
     assert isinstance(event, WorkflowEvent)
