@@ -19,6 +19,7 @@ DOCUMENTS: Final = (
     "CHANGELOG.md",
     "docs/architecture.md",
     "deploy/publishers/README.md",
+    "deploy/kubernetes/README.md",
 )
 MICROSOFT_365: Final = (Path(__file__).parent / "data" / "microsoft-365-oauth2.txt").read_text("utf-8")
 SHOWN_OTHERWISE: Final = {
