@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: Kubernetes' and KEDA's schemas take them; names are those of settings and topology."""
+"""The Kubernetes manifests: the schemas of Kubernetes and KEDA take them, and the names in them exist."""
 
 import json
 import re
