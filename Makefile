@@ -11,7 +11,7 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 	--no-emit-index-url --no-header --quiet
 
 .NOTPARALLEL:
-.PHONY: help setup venv servers demo up test lint format schemas definitions lock clean
+.PHONY: help setup venv servers demo up test lint format schemas definitions lock sbom image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,22 @@ definitions: venv ## RabbitMQ's definitions file from the topology
 lock: venv ## the lock files, anew from pyproject.toml (needs uv)
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --group dev --output-file requirements-dev.lock
+	$(filter-out pyproject.toml,$(COMPILE)) --group build --output-file requirements-build.lock
 	$(filter-out pyproject.toml,$(COMPILE)) --group servers --output-file requirements-servers.lock
+
+sbom: venv ## dist/notify-worker.cdx.json: what is installed with the worker, as CycloneDX lists it
+	rm -rf .cache/sbom dist/sbom
+	python3 -m venv --without-pip .cache/sbom
+	$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist/sbom .
+	$(PYTHON) -m pip --python .cache/sbom/bin/python install --quiet --require-hashes -r requirements.lock
+	$(PYTHON) -m pip --python .cache/sbom/bin/python install --quiet --no-deps dist/sbom/*.whl
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/notify-worker.cdx.json .cache/sbom/bin/python
+
+image: ## the container image notify-worker (needs Docker)
+	docker build --file deploy/Dockerfile --tag notify-worker \
+		--build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' worker/__init__.py) \
+		--build-arg REVISION=$$(git rev-parse HEAD) .
 
 clean: ## remove what demo and checks leave behind; .venv stays
 	rm -rf var .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
