@@ -62,7 +62,7 @@ sbom: venv ## dist/notify-worker.cdx.json: what is installed with the worker, as
 	$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist/sbom .
 	$(PYTHON) -m pip --python .cache/sbom/bin/python install --quiet --require-hashes -r requirements.lock
 	$(PYTHON) -m pip --python .cache/sbom/bin/python install --quiet --no-deps dist/sbom/*.whl
-	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	$(BIN)/cyclonedx-py environment --output-reproducible \
 		--output-file dist/notify-worker.cdx.json .cache/sbom/bin/python
 
 image: ## the container image notify-worker (needs Docker)
