@@ -10,12 +10,21 @@ from hypothesis import settings
 
 from contracts.topology import journal_topology, topology
 from deploy.local.rabbitmq import PrivateRabbitMQ
+from tests.support import figures
 from tests.support.node import LEFT_OUT
 from tests.support.real_servers import RealServers, missing
 
 # A busy machine makes no test fail: examples are bounded in number, not in time.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what tests have measured, also when all has passed."""
+    if figures.told():
+        terminalreporter.section("figures")
+    for sentence in figures.told():
+        terminalreporter.write_line(sentence)
 
 
 @pytest.fixture(scope="session")

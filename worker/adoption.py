@@ -69,10 +69,14 @@ class Runs:
 def run_of(delivery: Delivery, event: Event | None) -> str:
     """16 hex digits that are the same whenever the broker delivers this message, and for no other message.
 
-    An event is known by source and id, what is none by its bytes; a copy by its own id beside.
+    An event is known by source and id, what is none by its bytes. A retry copy, and a dead letter that is sent
+    again, are told from what they are copies of by their own ids; an event published twice, by what a publisher
+    sets anew: were it taken for the first, which may have ended as a dead letter, it would not be tried.
     """
-    identity = (event.source, event.id) if event else (delivery.message.message_id or "", "")
-    digest = hashlib.blake2b("\0".join((delivery.copy_id, *identity)).encode(), digest_size=8)
+    message = delivery.message
+    identity = (event.source, event.id) if event else ("", "")
+    parts = (*identity, delivery.copy_id, delivery.dead_id, message.message_id, message.timestamp)
+    digest = hashlib.blake2b("\0".join(str(part or "") for part in parts).encode(), digest_size=8)
     if event is None:
         digest.update(delivery.body)
     return digest.hexdigest()

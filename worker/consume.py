@@ -7,7 +7,7 @@ channel or consumer that ends for whatever reason is answered in one way: everyt
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Final
 
@@ -16,11 +16,13 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQu
 
 from contracts.signals import Action
 from contracts.topology import Lane, work_queue
-from worker.broker import BROKER_ERRORS, end_of, hang_up, watch
+from worker.broker import BROKER_ERRORS, end_of, hang_up, lose, watch
 from worker.delivery import Delivery
 from worker.errors import kind_and_place
 
 RECONNECT_SECONDS: Final = 0.5
+WATCH_SECONDS: Final = 10.0
+SILENT_LOOKS: Final = 2
 CANCEL_SECONDS: Final = 5.0
 SETTLE_SECONDS: Final = 1.5
 HARMED_SECONDS: Final = 1.0
@@ -36,8 +38,28 @@ class Pause(Enum):
     DRAIN = auto()
 
 
+_Consumer = tuple[AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]
+
+
+class Silence:
+    """Messages wait, there is room, and none arrives, at several looks in a row."""
+
+    def __init__(self) -> None:
+        self._looks: dict[Lane, tuple[int, int]] = {}
+
+    def at(self, lane: Lane, arrived: int, waiting: int) -> bool:
+        """Whether that is so. `arrived` counts all that ever did, `waiting` those that there is room for."""
+        before, times = self._looks.get(lane, (-1, 0))
+        times = times + 1 if waiting and arrived == before else 0
+        self._looks[lane] = arrived, times
+        return times >= SILENT_LOOKS
+
+
 class Consumers:
-    """Hands deliveries of both lanes to `process`; `prefetch` bounds how many of each lane are in work."""
+    """Hands deliveries of both lanes to `process`; `prefetch` bounds how many of each lane are in work.
+
+    Every `watch_seconds` it is looked whether messages wait that do not arrive.
+    """
 
     def __init__(
         self,
@@ -46,12 +68,15 @@ class Consumers:
         prefix: str,
         prefetch: Mapping[Lane, int],
         process: Callable[[Delivery], Awaitable[None]],
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self._connect = connect
         self._prefix = prefix
         self._prefetch = prefetch
         self._process = process
-        self._in_work: set[asyncio.Task[None]] = set()
+        self._watch_seconds = watch_seconds
+        self._in_work: dict[asyncio.Task[None], Lane] = {}
+        self._arrived = dict.fromkeys(Lane, 0)
         self._pauses: set[Pause] = set()
         self._was_ready = False
         self._changed = asyncio.Event()
@@ -91,7 +116,7 @@ class Consumers:
         What is cut off has a moment to settle what is known of it.
         """
         self.pause(Pause.DRAIN)
-        await _wait_for(self._in_work, seconds)
+        await _wait_for(set(self._in_work), seconds)
         cut_off = set(self._in_work)
         for task in cut_off:
             task.cancel()
@@ -110,6 +135,14 @@ class Consumers:
         lost = end_of(connection)
         lanes = [await self._opened(connection, lane, lost) for lane in Lane]
         self._say_ready()
+        watchdog = asyncio.create_task(self._watch_for_silence(connection, lost))
+        try:
+            await self._take(lanes, lost)
+        finally:
+            watchdog.cancel()
+
+    async def _take(self, lanes: Sequence[_Consumer], lost: asyncio.Future[str]) -> None:
+        """Consumes while there is no reason for a pause, until `lost`."""
         consuming: list[tuple[AbstractQueue, str]] = []
         while True:
             self._changed.clear()
@@ -123,9 +156,7 @@ class Consumers:
                 self._idle.set()
             await _changed_or_lost(self._changed, lost)
 
-    async def _opened(
-        self, connection: AbstractConnection, lane: Lane, lost: asyncio.Future[str]
-    ) -> tuple[AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]:
+    async def _opened(self, connection: AbstractConnection, lane: Lane, lost: asyncio.Future[str]) -> _Consumer:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=self._prefetch[lane])
         await watch(channel, lost)
@@ -145,8 +176,29 @@ class Consumers:
 
     def _start(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._handle(delivery))
-        self._in_work.add(task)
-        task.add_done_callback(self._in_work.discard)
+        self._in_work[task] = delivery.lane
+        self._arrived[delivery.lane] += 1
+        task.add_done_callback(self._in_work.pop)
+
+    async def _watch_for_silence(self, connection: AbstractConnection, lost: asyncio.Future[str]) -> None:
+        """A consumer that is gone without a word is found out, and everything opened anew."""
+        silence = Silence()
+        try:
+            channel = await connection.channel()
+            while True:
+                await asyncio.sleep(self._watch_seconds)
+                for lane in Lane:
+                    name = work_queue(lane, self._prefix)
+                    declared = await channel.declare_queue(name, passive=True)
+                    waiting = declared.declaration_result.message_count or 0
+                    if silence.at(lane, self._arrived[lane], waiting if self._has_room(lane) else 0):
+                        lose(lost, f"{waiting} messages wait in {name} and none arrives")
+        except BROKER_ERRORS as error:
+            log.debug("the watchdog ended", action=Action.WARN, error=type(error).__name__)
+
+    def _has_room(self, lane: Lane) -> bool:
+        in_work = sum(1 for of in self._in_work.values() if of is lane)
+        return not self._pauses and in_work < self._prefetch[lane]
 
     async def _handle(self, delivery: Delivery) -> None:
         try:

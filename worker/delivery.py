@@ -58,8 +58,13 @@ class Delivery:
 
     @property
     def copy_id(self) -> str:
-        """What tells this retry copy or redrive from every other message; empty for what a publisher sent."""
+        """What tells this retry copy from every other message; empty for what a publisher sent."""
         return self._text("notify-copy-id")[:LONGEST_KEY]
+
+    @property
+    def dead_id(self) -> str:
+        """Which dead letter this was before it was sent again; empty for all others."""
+        return self._text("notify-dead-id")[:LONGEST_KEY]
 
     @property
     def unknown(self) -> str:

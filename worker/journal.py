@@ -88,6 +88,7 @@ class Journal:
         self._due = asyncio.Event()
         self._read_up = asyncio.Event()
         self._news = asyncio.Event()
+        self._times_read_up = 0
         self._next_offset: int | None = None
         self._behind = False
         self.available = False
@@ -145,14 +146,16 @@ class Journal:
 
     async def run_reading(self) -> None:
         """Reads along, over one connection after the other, until cancelled."""
+        wait = AGAIN_SECONDS
         while True:
-            wait = AGAIN_SECONDS
+            times = self._times_read_up
             try:
                 await self._read_over_one_connection()
             except JournalMissingError as error:
                 self._do_without(str(error))
                 wait = MISSING_SECONDS
             except (*BROKER_ERRORS, BrokerRefusedError) as error:
+                wait = AGAIN_SECONDS if self._times_read_up > times else min(wait * 2, MISSING_SECONDS)
                 log.warning("reading the journal broke off", action=Action.JOURNAL, error=type(error).__name__)
             await asyncio.sleep(wait)
 
@@ -235,6 +238,7 @@ class Journal:
         own = message.headers.get(WORKER_HEADER) == self._headers[WORKER_HEADER]
         for record in map(_parsed, message.body.splitlines()):
             if own and record.get("at") == mark and record.get("what") == What.STARTED:
+                self._times_read_up += 1
                 self._read_up.set()
             elif not (own and self._read_up.is_set()):
                 self._remember(record)

@@ -1,9 +1,11 @@
 """The definitions file at a real broker: it imports, and its three users can do what they need and no more."""
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,23 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused
 
 from contracts.definitions import FILE, Role, user_name, whole_topology
-from contracts.topology import Lane, dead_exchange, dead_queue, events_exchange, retry_tier, work_queue
+from contracts.topology import (
+    Lane,
+    dead_exchange,
+    dead_queue,
+    dead_stream,
+    events_exchange,
+    journal_stream,
+    retry_tier,
+    work_queue,
+)
 from deploy.local.child import ChildError
 from deploy.local.rabbitmq import PrivateRabbitMQ
 from tests.support.amqp import WAIT_SECONDS, take
+from tests.support.amqp import publish as publish_event
+from tests.support.examples import SYSTEM, fresh_example
+from tests.support.smtp_server import SmtpServer
+from tests.support.worker import Worker
 from worker import survey
 from worker.broker import BrokerRefusedError, connect
 from worker.declare import declare
@@ -149,6 +164,41 @@ async def test_a_user_may_not(node: PrivateRabbitMQ, role: Role, deed: Deed) -> 
     async with user(node, role) as connection:
         with pytest.raises(ChannelAccessRefused):
             await deed.do(await connection.channel())
+
+
+async def test_the_worker_works_with_what_it_is_granted(node: PrivateRabbitMQ, tmp_path: Path) -> None:
+    """From the publisher's event to a mail, the journal and a dead letter that the operator reads."""
+    async with SmtpServer() as smtp, user(node, Role.PUBLISHER) as publisher:
+        settings = {"NOTIFY_BROKER_URL": url(node, Role.WORKER), "EmailSMTPHost": smtp.host}
+        worker = Worker(tmp_path, **settings, EmailSmtpPort=str(smtp.port))
+        try:
+            await worker.until_said(action="ready")
+            channel = await publisher.channel()
+            await publish_event(
+                channel, "notify", "system.info.test", json.dumps(fresh_example(SYSTEM)).encode()
+            )
+            await publish_event(channel, "notify", "system.info.test", b"no JSON")
+            await worker.until_said(outcome="delivered")
+            await worker.until_said(outcome="dead")
+            warnings = {line["action"] for line in worker.said(level="warning")}
+            assert warnings == {"settle"}
+        finally:
+            await worker.stop()
+    async with user(node, Role.OPERATOR) as operator:
+        assert await stream_has(await operator.channel(), journal_stream(), b"delivered")
+        assert await stream_has(await operator.channel(), dead_stream(), b"no JSON")
+
+
+async def stream_has(channel: AbstractChannel, name: str, part: bytes) -> bool:
+    """Whether a message of a stream, read from its beginning, has `part` in it; waits for one that does."""
+    await channel.set_qos(100)
+    stream = await channel.get_queue(name, ensure=False)
+    async with stream.iterator(arguments={"x-stream-offset": "first"}, timeout=WAIT_SECONDS) as messages:
+        async for message in messages:
+            await message.ack()
+            if part in message.body:
+                return True
+    return False
 
 
 async def test_a_user_without_permission_to_compare_is_told(node: PrivateRabbitMQ) -> None:
