@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterable, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Final, Never, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 
@@ -20,7 +21,7 @@ from worker.check import check, unreadable
 from worker.declare import NotDeclaredError, TopologyDiffersError
 from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
-from worker.management import Management, virtual_host
+from worker.management import virtual_host
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
 from worker.send_test import send_test
@@ -66,6 +67,13 @@ def _dns_server(text: str) -> Server:
         raise typer.BadParameter("write an IP address, with a port if it is not 53: 192.0.2.1:5353") from None
 
 
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise typer.BadParameter("write an http:// or https:// URL, such as http://localhost:15672")
+    return text
+
+
 From = Annotated[
     Mailbox | None,
     typer.Option(
@@ -81,6 +89,7 @@ ManagementUrl = Annotated[
     str | None,
     typer.Option(
         "--management",
+        parser=_web_address,
         metavar="URL",
         help="RabbitMQ's management API, such as http://localhost:15672, to see bindings too.",
         show_default="bindings are not seen",
@@ -241,21 +250,14 @@ def _broker_url(settings: Settings) -> str:
 
 
 def _at_the_broker(settings: Settings, management: str | None, *, apply: bool) -> list[survey.Found]:
+    url, wanted = _broker_url(settings), definitions.whole_topology(settings.worker.prefix)
     try:
-        return _complete(_surveyed(_broker_url(settings), settings.worker.prefix, management, apply=apply))
+        return _complete(survey.at_the_broker(url, wanted, management, mend=apply))
     except (BrokerRefusedError, NotDeclaredError) as error:
         _refuse(str(error))
     except BrokerUnavailableError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(UNREACHABLE) from None
-
-
-async def _surveyed(url: str, prefix: str, management: str | None, *, apply: bool) -> list[survey.Found]:
-    wanted = definitions.whole_topology(prefix)
-    bound = await Management.beside(url, management).bindings() if management else None
-    async with survey.opened(url) as connection:
-        found = await survey.survey(connection, wanted, virtual_host(url), bound)
-        return await survey.apply(connection, wanted, found) if apply else found
 
 
 def _print(

@@ -48,7 +48,7 @@ class Management:
         try:
             async with httpx.AsyncClient(auth=self._login, timeout=ANSWER_SECONDS) as client:
                 answer = await client.get(self._url + path)
-        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise BrokerUnavailableError(
                 f"The management API cannot be reached ({type(error).__name__}): correct --management."
             ) from error
@@ -57,7 +57,12 @@ class Management:
                 f"The management API answered {answer.status_code}: its user needs the tag management, and the "
                 "virtual host of NOTIFY_BROKER_URL has to exist."
             )
-        return answer.json()
+        try:
+            return answer.json()
+        except ValueError:
+            raise BrokerRefusedError(
+                "What answers is no management API of RabbitMQ: correct --management."
+            ) from None
 
 
 def virtual_host(broker_url: str) -> str:

@@ -16,6 +16,7 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 from contracts.topology import Binding, Exchange, Queue, Topology
 from worker.broker import BROKER_ERRORS, BrokerRefusedError, BrokerUnavailableError, connect, hang_up
 from worker.declare import NotDeclaredError, difference
+from worker.management import Management, virtual_host
 
 BINDING: Final = "binding"
 APPLY: Final = "notify-worker topology apply"
@@ -53,6 +54,17 @@ class Found:
         return self.state in WRONG
 
 
+async def at_the_broker(url: str, wanted: Topology, management: str | None, *, mend: bool) -> list[Found]:
+    """A survey of the broker at `url`, and what became of what it lacked where that is to be mended.
+
+    `management` is the URL of its management API. Raises BrokerUnavailableError and BrokerRefusedError.
+    """
+    bound = await Management.beside(url, management).bindings() if management else None
+    async with opened(url) as connection:
+        found = await survey(connection, wanted, virtual_host(url), bound)
+        return await apply(connection, wanted, found) if mend else found
+
+
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[AbstractConnection]:
     """A connection to look and declare with.
@@ -74,14 +86,15 @@ async def opened(url: str) -> AsyncIterator[AbstractConnection]:
 async def survey(
     connection: AbstractConnection,
     wanted: Topology,
-    virtual_host: str,
+    host: str,
     bound: Collection[Binding] | None = None,
 ) -> list[Found]:
     """Everything of `wanted` in its order, then the bindings that lead into its queues and should not.
 
-    `bound` are the bindings that there are, None where they cannot be seen. Raises BrokerRefusedError.
+    `host` is the virtual host, for the commands that mend; `bound` are the bindings that there are, None where
+    they cannot be seen. Raises BrokerRefusedError.
     """
-    things = [await _look(connection, thing, virtual_host) for thing in _things(wanted)]
+    things = [await _look(connection, thing, host) for thing in _things(wanted)]
     return [*things, *compared(wanted, bound)]
 
 
@@ -117,7 +130,7 @@ def compared(wanted: Topology, bound: Collection[Binding] | None) -> Iterator[Fo
             yield _binding(binding, State.UNEXPECTED)
 
 
-async def _look(connection: AbstractConnection, thing: Exchange | Queue, virtual_host: str) -> Found:
+async def _look(connection: AbstractConnection, thing: Exchange | Queue, host: str) -> Found:
     messages = await _messages(connection, thing)
     if messages is None:
         return Found(_kind(thing), thing.name, State.MISSING, "is missing", (APPLY,))
@@ -126,7 +139,7 @@ async def _look(connection: AbstractConnection, thing: Exchange | Queue, virtual
     if not line:
         return Found(_kind(thing), thing.name, State.PRESENT)
     told = line.removeprefix(f"{_kind(thing)} {thing.name}: ")
-    return Found(_kind(thing), thing.name, State.DIFFERS, told, _mend(thing, messages, virtual_host))
+    return Found(_kind(thing), thing.name, State.DIFFERS, told, _mend(thing, messages, host))
 
 
 async def _messages(connection: AbstractConnection, thing: Exchange | Queue) -> int | None:
@@ -149,13 +162,13 @@ async def _messages(connection: AbstractConnection, thing: Exchange | Queue) -> 
     return messages
 
 
-def _mend(thing: Exchange | Queue, messages: int, virtual_host: str) -> tuple[str, ...]:
+def _mend(thing: Exchange | Queue, messages: int, host: str) -> tuple[str, ...]:
     if isinstance(thing, Exchange):
         return (
             f"on the management pages: Exchanges, {thing.name}, Delete (publishing fails until the next step)",
             APPLY,
         )
-    delete = f"rabbitmqctl delete_queue --vhost {shlex.quote(virtual_host)} {shlex.quote(thing.name)}"
+    delete = f"rabbitmqctl delete_queue --vhost {shlex.quote(host)} {shlex.quote(thing.name)}"
     if not messages:
         return (delete, APPLY)
     keep = f"{thing.name}.kept"

@@ -75,6 +75,13 @@ async def test_a_broker_that_is_away_is_told(world: World) -> None:
     assert (code, "--management" in err) == (3, True)
 
 
+async def test_a_management_url_that_is_none_is_refused(world: World) -> None:
+    """Exit code 2, as all wrong usage."""
+    code, _, err = await command(["topology", "check", "--management", "localhost:15672"], world.settings)
+    assert code == 2
+    assert "http://localhost:15672" in err
+
+
 async def test_a_wrong_password_is_refused(world: World) -> None:
     """Exit code 2."""
     settings = {**world.settings, "NOTIFY_BROKER_URL": world.url.replace("guest:guest", "guest:wrong")}
