@@ -1,5 +1,6 @@
 """The definitions file at a real broker: it imports, and its three users can do what they need and no more."""
 
+import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from aio_pika import Message
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import ChannelAccessRefused
 
 from contracts.definitions import FILE, Role, user_name, whole_topology
@@ -185,20 +186,25 @@ async def test_the_worker_works_with_what_it_is_granted(node: PrivateRabbitMQ, t
         finally:
             await worker.stop()
     async with user(node, Role.OPERATOR) as operator:
-        assert await stream_has(await operator.channel(), journal_stream(), b"delivered")
-        assert await stream_has(await operator.channel(), dead_stream(), b"no JSON")
+        await until_in_stream(await operator.channel(), journal_stream(), b"delivered")
+        await until_in_stream(await operator.channel(), dead_stream(), b"no JSON")
 
 
-async def stream_has(channel: AbstractChannel, name: str, part: bytes) -> bool:
-    """Whether a message of a stream, read from its beginning, has `part` in it; waits for one that does."""
+async def until_in_stream(channel: AbstractChannel, name: str, part: bytes) -> None:
+    """Returns when a message of a stream, read from its beginning, has `part` in it."""
+    found = asyncio.Event()
+
+    async def look(message: AbstractIncomingMessage) -> None:
+        await message.ack()
+        if part in message.body:
+            found.set()
+
+    # No iterator: it gives back what it has not shown, which a stream answers by closing the connection.
     await channel.set_qos(100)
     stream = await channel.get_queue(name, ensure=False)
-    async with stream.iterator(arguments={"x-stream-offset": "first"}, timeout=WAIT_SECONDS) as messages:
-        async for message in messages:
-            await message.ack()
-            if part in message.body:
-                return True
-    return False
+    await stream.consume(look, arguments={"x-stream-offset": "first"})
+    async with asyncio.timeout(WAIT_SECONDS):
+        await found.wait()
 
 
 async def test_a_user_without_permission_to_compare_is_told(node: PrivateRabbitMQ) -> None:
