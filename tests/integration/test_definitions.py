@@ -48,7 +48,7 @@ Step = Callable[[AbstractChannel], Awaitable[Any]]
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitMQ]:
     """A broker set up by an administrator: users first, then the file."""
     with PrivateRabbitMQ(tmp_path_factory.mktemp("definitions"), management=True) as broker:
-        with pytest.raises(ChildError, match="notify-publisher"):
+        with pytest.raises(ChildError, match="no_such_user"):
             broker.ctl("import_definitions", str(FILE))
         for role in Role:
             broker.ctl("add_user", user_name(role), PASSWORD)
