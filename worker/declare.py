@@ -55,10 +55,11 @@ async def _declare_all(connection: AbstractConnection, topology: Topology) -> No
 async def find_differences(connection: AbstractConnection, topology: Topology) -> list[str]:
     """Declares exchanges and queues; a line for each that exists with other arguments."""
     things: tuple[Exchange | Queue, ...] = (*topology.exchanges, *topology.queues)
-    return [line for thing in things if (line := await _difference(connection, thing))]
+    return [line for thing in things if (line := await difference(connection, thing))]
 
 
-async def _difference(connection: AbstractConnection, thing: Exchange | Queue) -> str:
+async def difference(connection: AbstractConnection, thing: Exchange | Queue) -> str:
+    """Declares `thing`; a line that says how it differs where it is there with other arguments, else empty."""
     wanted: dict[str, Argument | None] = dict(thing.arguments)
     found: list[str] = []
     while (refusal := await _refusal(connection, thing, wanted)) is not None:

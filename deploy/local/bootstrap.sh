@@ -5,7 +5,7 @@
 #   bootstrap.sh            both
 #   bootstrap.sh venv       only .venv
 #   bootstrap.sh rabbitmq   only RabbitMQ
-#   bootstrap.sh servers    only what the tests against real servers start: Postfix, Dovecot, an OAuth2 server
+#   bootstrap.sh servers    only what the tests start or ask: Postfix, Dovecot, Node.js and packages of npm
 #
 # RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server).
 # NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves those tests out, and so what they need.
@@ -126,14 +126,15 @@ install_rabbitmq() {
 
 # --- What the tests against real servers start ------------------------------------------------------------------
 
-identity=tests/support/identity
 leave_out="set NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 to leave out the tests that need it"
+npm_stamp=.venv/.npm-made-from
 
 require_test_servers() {
     [ -x "$packaged_postfix" ] || install_postfix || give_up "Postfix is missing: install it, or $leave_out."
     [ -x "$packaged_dovecot" ] || install_server dovecot-core dovecot.service dovecot.socket ||
         give_up "Dovecot is missing: install dovecot-core, or $leave_out."
-    require_identity_server || give_up "The OAuth2 server could not be installed: mend that, or $leave_out."
+    require_node_packages tests/support/identity tests/support/checkers deploy/publishers/node ||
+        give_up "Node.js or packages of npm could not be installed: mend that, or $leave_out."
 }
 
 # Without an answer the package would make the machine a mail server.
@@ -143,15 +144,21 @@ install_postfix() {
     install_server postfix postfix.service
 }
 
-# It needs a newer Node.js than distributions have, so one comes as a Python package.
-require_identity_server() {
-    modules=$identity/node_modules
-    contents=$(cksum requirements-servers.lock "$identity/package-lock.json")
-    [ -x "$(node)" ] && [ "$(cat "$modules/.made-from" 2>/dev/null)" = "$contents" ] && return
-    say "Installing Node.js and the tests' OAuth2 server into this folder (once; a minute or so)"
+# The tests' OAuth2 server, what checks contracts and manifests, and the publisher in JavaScript. They need a newer
+# Node.js than distributions have, so one comes as a Python package.
+require_node_packages() {
+    contents=$(for folder in "$@"; do cksum "$folder/package-lock.json"; done; cksum requirements-servers.lock)
+    has_node_packages "$@" && [ "$(cat "$npm_stamp" 2>/dev/null)" = "$contents" ] && return
+    say "Installing Node.js and npm's packages for the tests into this folder (once; a minute or so)"
+    rm -f "$npm_stamp"
     pip_install --require-hashes -r requirements-servers.lock || return
-    npm_ci || return
-    printf '%s\n' "$contents" >"$modules/.made-from"
+    for folder in "$@"; do npm_ci "$folder" || return; done
+    printf '%s\n' "$contents" >"$npm_stamp"
+}
+
+has_node_packages() {
+    [ -x "$(node)" ] || return
+    for folder in "$@"; do [ -d "$folder/node_modules" ] || return; done
 }
 
 node() {
@@ -161,7 +168,7 @@ node() {
 npm_ci() {
     node=$(node)
     npm=${node%/bin/node}/lib/node_modules/npm/bin/npm-cli.js
-    "$node" "$npm" ci --prefix "$identity" --ignore-scripts --no-audit --no-fund --no-update-notifier \
+    "$node" "$npm" ci --prefix "$1" --ignore-scripts --no-audit --no-fund --no-update-notifier \
         --loglevel=error >/dev/null
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NODE_PACKAGES = ("tests/support/identity", "tests/support/checkers", "deploy/publishers/node")
 TOOLS = ("sh", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "mkdir", "rm", "sleep", "touch")
 
 SUDO = 'exec "$@"'
@@ -36,7 +37,7 @@ ID = "[ -e {machine}/user ] && echo 1000 || echo 0"
 DEBCONF = "cat >>{calls}/debconf-set-selections"
 NODE = """
 echo "$@" >>{calls}/node
-case "$*" in *" ci "*) mkdir -p tests/support/identity/node_modules ;; esac
+case "$*" in *" ci "*) mkdir -p "$4/node_modules" ;; esac
 """
 PYTHON = """
 case "$*" in
@@ -59,12 +60,13 @@ class Machine:
         self.policy = folder / "policy-rc.d"
         self.server = folder / "rabbitmq-server"
         self._bin, self._calls, self._checkout = folder / "bin", folder / "calls", folder / "checkout"
-        identity = self._checkout / "tests" / "support" / "identity"
-        for path in (self._bin, self._calls, self._checkout / "deploy" / "local", identity):
+        packages = [self._checkout / folder for folder in NODE_PACKAGES]
+        for path in (self._bin, self._calls, self._checkout / "deploy" / "local", *packages):
             path.mkdir(parents=True)
         for name in ("requirements-dev.lock", "requirements-servers.lock", "pyproject.toml"):
             (self._checkout / name).write_text("")
-        (identity / "package-lock.json").write_text("")
+        for package in packages:
+            (package / "package-lock.json").write_text("")
         self._install_script()
         self._link_tools()
         for name, source in {

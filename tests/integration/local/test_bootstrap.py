@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.child import Child
-from tests.support.machine import Machine
+from tests.support.machine import NODE_PACKAGES, Machine
 
 FORBIDDEN = ("rabbitmq-server.service", "epmd.socket", "postfix", "dovecot")
 LEAVE_OUT = "set NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 to leave out the tests that need it"
@@ -204,23 +204,32 @@ def test_the_tests_servers_are_installed_but_not_started(tester: Machine) -> Non
     assert not tester.policy.exists()
 
 
-def test_the_oauth2_server_is_installed_from_locks_once(tester: Machine) -> None:
+def test_npms_packages_are_installed_from_locks_once(tester: Machine) -> None:
     """With hashes, without running anybody's install scripts; the second run is silent."""
     assert tester.setup("servers")[0] == 0
     assert tester.calls("python")[-1].endswith("--require-hashes -r requirements-servers.lock")
-    assert " ci --prefix tests/support/identity --ignore-scripts " in tester.calls("node")[-1]
+    for folder, call in zip(NODE_PACKAGES, tester.calls("node"), strict=True):
+        assert f" ci --prefix {folder} --ignore-scripts " in call
     before = len(tester.calls("node"))
     assert tester.setup("servers") == (0, [])
     assert len(tester.calls("node")) == before
 
 
-def test_a_new_lock_is_installed(tester: Machine) -> None:
+@pytest.mark.parametrize("folder", NODE_PACKAGES)
+def test_a_new_lock_is_installed(tester: Machine, folder: str) -> None:
     """What is there was made from the old one."""
     tester.setup("servers")
-    tester.has("checkout/tests/support/identity/package-lock.json", "new")
+    tester.has(f"checkout/{folder}/package-lock.json", "new")
     code, said = tester.setup("servers")
     assert (code, len(said)) == (0, 1)
-    assert said[0].startswith("Installing Node.js and the tests' OAuth2 server")
+    assert said[0].startswith("Installing Node.js and npm's packages")
+
+
+def test_packages_that_are_gone_are_installed_again(tester: Machine) -> None:
+    """As after a `git clean`."""
+    tester.setup("servers")
+    shutil.rmtree(tester.folder / "checkout" / NODE_PACKAGES[0] / "node_modules")
+    assert len(tester.setup("servers")[1]) == 1
 
 
 @pytest.mark.parametrize(
@@ -229,7 +238,9 @@ def test_a_new_lock_is_installed(tester: Machine) -> None:
         pytest.param("user", f"Only root can start Postfix: run this as root, or {LEAVE_OUT}.", id="root"),
         pytest.param("broken", f"Postfix is missing: install it, or {LEAVE_OUT}.", id="packages"),
         pytest.param(
-            "offline", f"The OAuth2 server could not be installed: mend that, or {LEAVE_OUT}.", id="net"
+            "offline",
+            f"Node.js or packages of npm could not be installed: mend that, or {LEAVE_OUT}.",
+            id="net",
         ),
     ],
 )
