@@ -8,7 +8,7 @@ import aio_pika
 import pytest
 from hypothesis import settings
 
-from contracts.topology import topology
+from contracts.topology import journal_topology, topology
 from deploy.local.rabbitmq import PrivateRabbitMQ
 from tests.support import figures
 from tests.support.real_servers import LEFT_OUT, RealServers, missing
@@ -47,9 +47,9 @@ async def prefix(broker_url: str) -> AsyncIterator[str]:
     """
     name = f"test-{secrets.token_hex(4)}"
     yield name
-    declared = topology(name)
+    declared, journal = topology(name), journal_topology(name)
     async with await aio_pika.connect(broker_url) as connection, connection.channel() as channel:
-        for queue in declared.queues:
+        for queue in (*declared.queues, *journal.queues):
             await channel.queue_delete(queue.name)
         for exchange in declared.exchanges:
             await channel.exchange_delete(exchange.name)

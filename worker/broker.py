@@ -6,9 +6,9 @@ connection sees its end, drops what was stale, and opens a new one.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aio_pika
 import structlog
@@ -40,6 +40,8 @@ BROKER_ERRORS: Final = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateEr
 
 RuntimeError is its word for using a connection or channel that has ended in the meantime.
 """
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -123,6 +125,45 @@ async def hang_up(connection: AbstractConnection) -> None:
             await connection.close()
 
 
+def end_of(connection: AbstractConnection) -> asyncio.Future[str]:
+    """Done, and saying why, when the connection, or a channel that is watched, has ended."""
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    connection.close_callbacks.add(lambda *_: lose(lost, "the connection was closed"))
+    return lost
+
+
+async def watch(channel: AbstractChannel, lost: asyncio.Future[str]) -> None:
+    """From now on, `lost` is done when `channel` or a consumer on it ends."""
+    # The broker closes a channel at its consumer time-out, and cancels a consumer whose queue is deleted.
+    channel.close_callbacks.add(lambda *_: lose(lost, "a channel was closed"))
+    underlay = await channel.get_underlay_channel()
+    underlay.on_consumer_cancel_callbacks.add(lambda _: lose(lost, "the broker cancelled a consumer"))
+
+
+def lose(lost: asyncio.Future[str], why: str) -> None:
+    """Says why all is lost; the first reason stays."""
+    if not lost.done():
+        lost.set_result(why)
+
+
+async def unless_lost(lost: asyncio.Future[str], work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Raises ConnectionError as soon as `lost` is done: the client would wait for ever.
+
+    A connection that breaks in the middle of a request leaves whoever asked without an answer.
+    """
+    task = asyncio.create_task(work)
+    either: set[asyncio.Future[Any]] = {task, lost}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    if task.cancelled():
+        raise ConnectionError(lost.result())
+    return task.result()
+
+
 class Publisher:
     """Publishes with confirmation over a connection of its own; opened when first needed, and again when lost.
 
@@ -172,8 +213,12 @@ class Publisher:
         connection = await connect(self._url, self._name)
         # The client does not count a connection as closed that ended by itself.
         connection.close_callbacks.add(self._forget)
-        if self._prepare is not None:
-            await self._prepare(connection)
+        try:
+            if self._prepare is not None:
+                await self._prepare(connection)
+        except BaseException:
+            await hang_up(connection)
+            raise
         return connection
 
     def _forget(self, connection: AbstractConnection | None, _why: BaseException | None = None) -> None:

@@ -109,8 +109,9 @@ async def test_a_memory_alarm_holds_copies_up_and_nothing_else(world: World, nod
     assert await worker.stop() == 0
     dead = readers(await _dead(world))
     tell(
-        f"memory alarm after {before} mails: {during} before it ended, at most {PREFETCH} in work at a time; "
-        f"{len(refused)} copies held up, {len(set(refused) - dead.keys())} lost, {dead.total() - len(dead)} twice"
+        f"memory alarm after {before} mails: {during} before it ended, {PREFETCH} in work at most; "
+        f"{len(refused)} copies held up, {len(set(refused) - dead.keys())} lost, "
+        f"{dead.total() - len(dead)} twice"
     )
     assert before < len(due) - PREFETCH, "acknowledgements were not needed: the test has shown nothing"
     assert tally(due, world.smtp.accepted) == during
