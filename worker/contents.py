@@ -5,10 +5,11 @@ and the phrase's own placeholders are filled from the same values.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from contracts.events import (
     ALWAYS_SENT,
@@ -27,10 +28,10 @@ from contracts.events import (
 from worker.addressees import Addressee, primary_language, resource_language
 from worker.answers import Answers
 from worker.canvas import Canvas
-from worker.piece import Piece, plain
+from worker.piece import Piece, classed, plain
 from worker.placeholders import Placeholders
 from worker.stationery import Stationery
-from worker.wording import FALLBACK, Reader, Said, choose, direction, flat
+from worker.wording import FALLBACK, Reader, Said, choose, direction, flat, start
 
 Values = dict[str, object]
 
@@ -46,7 +47,7 @@ _UNLESS_SAID: Final[Values] = {
     "url": "",
     "after": (),
     "choice": "",
-    "severity": "",
+    "badge": "",
     "message_label": "label.message",
 }
 
@@ -66,7 +67,7 @@ def contents(event: Event, addressee: Addressee, stationery: Stationery) -> Valu
         case PasswordResetEvent() as reset, Account():
             values |= _password_reset(reset, reader)
         case SystemEvent() as message, Recipient():
-            values |= _system(message, reader)
+            values |= _system(message, reader, stationery)
         case _:
             raise TypeError("the addressee belongs to an event of another family")
     said = {name: value for name, value in values.items() if isinstance(value, str)}
@@ -87,6 +88,7 @@ def _frame(event: Event, addressee: Addressee, reader: Reader) -> Values:
     return {
         "language": addressee.language,
         "direction": direction(addressee.language),
+        "start": start(addressee.language),
         "wording_language": wording.language,
         "wording_direction": direction(wording.language),
         "content_direction": _content_direction(resource_language(event)),
@@ -147,10 +149,10 @@ def _full_name(person: Person) -> str:
 
 def _form(data: FormData, rule: FormEmail, reader: Reader, stationery: Stationery) -> Values:
     answers = Answers(data, reader)
-    table = partial(_table, answers, data.resource, stationery)
+    table = partial(_table, answers, data.resource, reader, stationery)
     place = next(place for place, email in enumerate(data.emails) if email is rule)
     canvas = Canvas(Placeholders(answers.by_field(), f"data.emails[{place}]"), reader.wording, table)
-    body = _own_body(rule, canvas)
+    body = _own_body(rule, canvas, stationery)
     for_team = rule.rule == "notification"
     follows = (body is None or for_team) and not canvas.shows_answers
     return {
@@ -163,21 +165,25 @@ def _form(data: FormData, rule: FormEmail, reader: Reader, stationery: Stationer
     }
 
 
-def _table(answers: Answers, resource: Resource, stationery: Stationery) -> Piece:
+def _table(answers: Answers, resource: Resource, reader: Reader, stationery: Stationery) -> Piece:
     """The form response table, one a page."""
-    values: Values = {"pages": answers.pages(), "content_direction": _content_direction(resource.language)}
+    values: Values = {
+        "pages": answers.pages(),
+        "start": start(reader.languages[0]),
+        "content_direction": _content_direction(resource.language),
+    }
     text = stationery.render("_base/answers.txt", values).strip("\n")
     html = Markup(stationery.render("_base/answers.html", values))  # noqa: S704 - an autoescaping template's
     return Piece(text, html, block=True)
 
 
-def _own_body(rule: FormEmail, canvas: Canvas) -> Piece | None:
+def _own_body(rule: FormEmail, canvas: Canvas, stationery: Stationery) -> Piece | None:
     """The rule's own text in place of the default one; None if it says nothing."""
     if isinstance(rule.body, str):
         piece = plain(canvas.placeholders.fill(rule.body))
     else:
         piece = canvas.render(rule.body or ())
-    return piece if piece.text.strip() else None
+    return replace(piece, html=stationery.look.dressed(piece.html)) if piece.text.strip() else None
 
 
 def _password_reset(event: PasswordResetEvent, reader: Reader) -> Values:
@@ -190,13 +196,15 @@ def _password_reset(event: PasswordResetEvent, reader: Reader) -> Values:
     }
 
 
-def _system(event: SystemEvent, reader: Reader) -> Values:
+def _system(event: SystemEvent, reader: Reader, stationery: Stationery) -> Values:
     message = event.data.message
+    severity = reader.wording.say({}, f"severity.{message.severity}")
+    badge = classed("strong", escape(severity), f"badge {message.severity}")
     body = message.body if isinstance(message.body, tuple) else (message.body,)
     return {
         "title": reader.said(message.title),
-        "severity": reader.wording.say({}, f"severity.{message.severity}"),
-        "severity_code": message.severity,
+        "severity": severity,
+        "badge": stationery.look.dressed(badge),
         "flagged": message.severity in FLAGGED,
         "paragraphs": tuple(reader.said(paragraph) for paragraph in body),
         "facts": _rows((reader.said(row.label), reader.said(row.value)) for row in message.details),

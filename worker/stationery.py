@@ -14,14 +14,17 @@ from typing import Final
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
 
 from contracts.dead_letter import Reason
 from worker.errors import PermanentError
+from worker.look import Look
 from worker.wording import FALLBACK, MONTHS, Wording, clean, language_tag, quoted
 
 BUNDLED: Final = Path(__file__).parent / "templates"
-SUFFIXES: Final = (".txt", ".html")
+SUFFIXES: Final = (".txt", ".html", ".css")
 SUBJECT: Final = "subject.txt"
+STYLE_SHEET: Final = "_base/style.css"
 
 # A template is code: besides Jinja's own errors, these are what its expressions raise.
 _FAULTS: Final = (jinja2.TemplateError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
@@ -36,7 +39,9 @@ class Stationery:
 
     def __init__(self, overrides: Path | None = None) -> None:
         roots = [BUNDLED] if overrides is None else [BUNDLED, _folder(overrides)]
-        self._sources = {name: source for root in roots for name, source in _templates(root)}
+        files = {name: path for root in roots for name, path in _files(root)}
+        self.look = Look(_source(files.pop(STYLE_SHEET)))
+        self._sources = {name: self._styled(name, _source(path)) for name, path in files.items()}
         self._environment = _environment(self._sources)
         self._variants = {
             _folded(name): _parent(name) for name in self._sources if name.endswith(f"/{SUBJECT}")
@@ -44,6 +49,12 @@ class Stationery:
         self._compiled = dict(self._compile())
         self.wordings = _wordings(roots)
         self.languages = tuple(sorted(self.wordings))
+
+    def _styled(self, name: str, source: str) -> str:
+        try:
+            return self.look.inlined(source) if name.endswith(".html") else source
+        except ValueError as error:
+            raise PermanentError(Reason.TEMPLATE, f"{name}:{error}") from None
 
     def _compile(self) -> Iterator[tuple[str, jinja2.Template]]:
         for name in self._sources:
@@ -95,9 +106,14 @@ def _environment(sources: Mapping[str, str]) -> jinja2.Environment:
         auto_reload=False,
         cache_size=-1,
     )
-    environment.filters["quoted"] = quoted
+    environment.filters |= {"quoted": quoted, "lines": _lines}
     environment.globals.clear()  # `shared` contexts have none, which saves copying them for each mail
     return environment
+
+
+def _lines(text: str) -> str:
+    """Text with its line breaks as elements, since not every mail program knows `white-space`."""
+    return Markup("<br>\n").join(clean(text).split("\n")) if "\n" in text or "\r" in text else text
 
 
 def _sayable(value: object) -> object:
@@ -125,10 +141,10 @@ def _phrases(path: Path) -> dict[str, str]:
     return phrases
 
 
-def _templates(root: Path) -> Iterator[tuple[str, str]]:
+def _files(root: Path) -> Iterator[tuple[str, Path]]:
     for path in sorted(root.rglob("*")):
         if path.suffix in SUFFIXES:
-            yield path.relative_to(root).as_posix(), _source(path)
+            yield path.relative_to(root).as_posix(), path
 
 
 def _source(path: Path) -> str:

@@ -81,6 +81,11 @@ def direction(language: str) -> Literal["ltr", "rtl"]:
     return "rtl" if _language(language) in _RIGHT_TO_LEFT else "ltr"
 
 
+def start(language: str) -> Literal["left", "right"]:
+    """The side at which lines in `language` begin, for mail programs that know only sides."""
+    return "right" if direction(language) == "rtl" else "left"
+
+
 def _language(tag: str) -> str:
     return tag.partition("-")[0].lower()
 
