@@ -24,6 +24,7 @@ from worker.publish import publish as publish_event
 from worker.send_test import send_test
 from worker.sender.lookup import Server
 from worker.settings import Settings, SettingsError, load, rows
+from worker.template_files import TemplatesError
 
 REFUSED: Final = 2
 UNREACHABLE: Final = 3
@@ -83,8 +84,8 @@ def run(settings: SettingsFile = None) -> None:
         _complete(service.run(known))
     except BrokerRefusedError as error:
         _refuse(str(error))
-    except PermanentError as error:
-        _refuse(f"The templates cannot be loaded: {error}")
+    except TemplatesError as error:
+        _refuse_templates(error)
     except TopologyDiffersError as error:
         _refuse(
             "The broker has queues or exchanges that differ from what the worker needs:",
@@ -191,6 +192,14 @@ def _loaded(file: Path | None) -> Settings:
         return load(os.environ, file)
     except SettingsError as error:
         _refuse("The settings cannot be read:", *error.faults)
+
+
+def _refuse_templates(error: TemplatesError) -> Never:
+    _refuse(
+        "No mail can be made with these templates in NOTIFY_TEMPLATES_DIR:",
+        *map(str, error.faults),
+        "Correct them; with NOTIFY_TEMPLATES_FALLBACK=true the worker starts with its own in their place.",
+    )
 
 
 def _broker_url(settings: Settings) -> str:

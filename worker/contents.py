@@ -38,6 +38,9 @@ Values = dict[str, object]
 FLAGGED: Final = frozenset({"warning", "error"})
 """Severities that the subject of a system message names."""
 
+PAGES: Final = "pages"
+"""What only the templates of the form response table are given."""
+
 _UNLESS_SAID: Final[Values] = {
     "message": "",
     "facts": (),
@@ -168,7 +171,7 @@ def _form(data: FormData, rule: FormEmail, reader: Reader, stationery: Stationer
 def _table(answers: Answers, resource: Resource, reader: Reader, stationery: Stationery) -> Piece:
     """The form response table, one a page."""
     values: Values = {
-        "pages": answers.pages(),
+        PAGES: answers.pages(),
         "start": start(reader.languages[0]),
         "content_direction": _content_direction(resource.language),
     }

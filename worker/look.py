@@ -23,6 +23,17 @@ _BARE_TAG: Final = re.compile(r'<([a-z][a-z0-9]*(?: class="[a-z ]+")?)(?=[ >])(?
 _CELLS: Final = "<table><caption></caption><tbody><tr><th></th><td></td></tr></tbody></table>"
 
 
+class ElementsError(ValueError):
+    """HTML has the elements of a template otherwise; `line` counts from 1."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(
+            f"HTML does not have {what} here: close each element in the branch that opens it, and put the rows "
+            "of a table into <tbody>"
+        )
+        self.line = line
+
+
 class Look:
     """A style sheet, ready to be put on elements."""
 
@@ -39,7 +50,7 @@ class Look:
     def inlined(self, template: str) -> str:
         """The HTML template with its styles; the code in it stays as it is, and on its lines.
 
-        Raises ValueError, which names the line, for elements that HTML has differently.
+        Raises ElementsError for elements that a parser adds, closes, moves or drops.
         """
         if not _TAG.search(template):
             return template
@@ -81,16 +92,12 @@ def _put_off(code: re.Match[str], breaks: int) -> str:
 
 
 def _refuse_other_elements(template: str, styled: str) -> None:
-    """An element that the parser added, closed, moved or dropped would break the template's branches."""
+    """What parsing has changed would break the template's branches."""
     blanked = _CODE.sub(lambda code: "\n" * code[0].count("\n"), template)
     for tag, read in zip_longest(_TAG.finditer(blanked), _TAG.finditer(styled)):
         if tag is None or read is None or tag[0].lower() != read[0].lower():
             line = blanked.count("\n", 0, tag.start() if tag else len(blanked)) + 1
-            what = f"{tag[0]}>" if tag else "the end"
-            raise ValueError(
-                f"{line}: HTML does not have {what} here: close each element in the branch that opens it, and "
-                "put the rows of a table into <tbody>"
-            )
+            raise ElementsError(line, f"{tag[0]}>" if tag else "the end")
 
 
 def _own_elements() -> str:

@@ -5,17 +5,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Final, Literal
 
 from contracts.dead_letter import Reason
 from contracts.events import Attachment, Event, FormEmail, PasswordResetEvent, WorkflowEvent
-from worker.address import AddressError, Mailbox, one_line, parse_mailbox
+from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.addressees import Addressee, addressees, resource_language
-from worker.contents import contents
 from worker.errors import PermanentError
 from worker.mime import File, Letter
-from worker.stationery import Stationery
+from worker.stationery import Stationery, bundled
+from worker.writing import write
 
 __all__ = ["Addressee", "Mail", "Renderer", "addressees"]
 
@@ -38,13 +37,12 @@ class Mail:
 class Renderer:
     """Writes the letters; pure once its templates are read.
 
-    `default_sender` is the From of events that bring none. `templates_dir` holds an installation's own
-    templates and phrases, see `Stationery`, whose errors this raises.
+    `default_sender` is the From of events that bring none.
     """
 
-    def __init__(self, *, default_sender: Mailbox | None, templates_dir: Path | None = None) -> None:
+    def __init__(self, *, default_sender: Mailbox | None, stationery: Stationery | None = None) -> None:
         self._default_sender = default_sender
-        self._stationery = Stationery(templates_dir)
+        self._stationery = stationery or bundled()
 
     def addressees(self, event: Event) -> list[Addressee]:
         """Everybody the event writes to, with the templates and languages that this renderer has."""
@@ -59,16 +57,14 @@ class Renderer:
         to = _recipient(addressee)
         sender = self._sender(event, addressee)
         domain = sender.domain if sender else NO_DOMAIN
-        values = contents(event, addressee, self._stationery)
-        subject = one_line(self._stationery.render(f"{addressee.variant}/subject.txt", values))
-        values["subject"] = subject
+        written = write(event, addressee, self._stationery)
         letter = Letter(
             sender=sender,
             to=to,
             reply_to=_reply_to(event, addressee),
-            subject=subject,
-            text=self._stationery.render(f"{addressee.variant}/body.txt", values),
-            html=self._stationery.render(f"{addressee.variant}/body.html", values),
+            subject=written.subject,
+            text=written.text,
+            html=written.html,
             date=event.time,
             message_id=f"{addressee.key}@{domain}",
             language=addressee.language,

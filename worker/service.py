@@ -31,6 +31,7 @@ from worker.journal import RecentMails
 from worker.logins import Logins
 from worker.outage import Outage, guard
 from worker.pipeline import Pipeline
+from worker.proofread import opened
 from worker.redact import Redactor
 from worker.render import Renderer
 from worker.settings import Settings, settings_revision
@@ -52,7 +53,7 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings) -> None:
-    """The worker's whole life. Raises BrokerRefusedError and TopologyDiffersError at start."""
+    """The worker's whole life. Raises TemplatesError, BrokerRefusedError and TopologyDiffersError at start."""
     await Service(settings).run()
 
 
@@ -161,7 +162,10 @@ class Service:
             give_up_seconds=own.retry_give_up_seconds,
             now=lambda: datetime.now(UTC),
         )
-        renderer = Renderer(default_sender=default_sender(self._settings), templates_dir=own.templates_dir)
+        stationery, passed_over = opened(own.templates_dir, fallback=own.templates_fallback)
+        for fault in passed_over:
+            log.warning("a file of templates is passed over", action=Action.WARN, text=str(fault))
+        renderer = Renderer(default_sender=default_sender(self._settings), stationery=stationery)
         return Pipeline(
             renderer,
             courier.deliver,

@@ -103,24 +103,35 @@ def _zone(name: str) -> ZoneInfo:
         return UTC
 
 
+class PhraseError(PermanentError):
+    """`missing` is a phrase that `language` has not, or a value that the phrase `key` asks for in vain."""
+
+    def __init__(self, language: str, key: str, missing: str) -> None:
+        what = f"{{{missing}}} of the phrase {key}" if missing != key else f"the phrase {key}"
+        super().__init__(Reason.TEMPLATE, f"there is nothing for {what} in {language}")
+        self.language = language
+        self.key = key
+
+
 class Wording:
     """The phrases of one language; `{name}` in them stands for a value."""
 
     def __init__(self, language: str, phrases: Mapping[str, str]) -> None:
         self.language = language
+        self.keys = frozenset(phrases)
         self._phrases = {key: _PLACEHOLDER.split(phrase) for key, phrase in phrases.items()}
         self._states = {key.casefold(): phrase for key, phrase in phrases.items() if key.startswith("state.")}
 
     def say(self, values: Mapping[str, str], key: str) -> str:
         """The phrase of `key` with its values, each on one line.
 
-        Raises PermanentError (template) for a key there is no phrase for, and for a value that is missing.
+        Raises PhraseError for a key there is no phrase for, and for a value that is missing.
         """
         try:
             parts = self._phrases[key]
             return parts[0] if len(parts) == 1 else "".join(_filled(parts, values))
         except KeyError as missing:
-            raise PermanentError(Reason.TEMPLATE, f"{self.language}: {key}: there is no {missing}") from None
+            raise PhraseError(self.language, key, str(missing.args[0])) from None
 
     def state(self, state: str) -> str:
         """The name of a workflow state; a state the CMS does not document stays as it is."""

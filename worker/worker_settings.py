@@ -107,6 +107,13 @@ class WorkerSettings(BaseModel):
         AfterValidator(_folder),
         Field(description="Folder of templates that replace those of the worker."),
     ] = None
+    templates_fallback: Annotated[
+        bool,
+        Field(
+            description="Whether the worker starts although a file in the folder of templates is no good, with "
+            "its own in place of that."
+        ),
+    ] = False
     entra_authority: Annotated[
         str,
         AfterValidator(_authority),

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from markupsafe import Markup, escape
 
 from tests.support.examples import FORM, event_of, example
-from worker.look import SEVERITIES, Look
+from worker.look import SEVERITIES, ElementsError, Look
 from worker.render import Renderer
-from worker.stationery import BUNDLED, STYLE_SHEET, bundled
+from worker.stationery import Stationery, bundled
+from worker.template_files import BUNDLED, STYLE_SHEET, read
 
 SHEET = """
 p { margin: 0 }
@@ -85,8 +86,9 @@ def test_a_whole_document_keeps_what_depends_on_the_screen() -> None:
 )
 def test_elements_that_html_has_differently_are_named(template: str, line: int, what: str) -> None:
     """Parsing would close or move them, and a branch of the template would be broken HTML."""
-    with pytest.raises(ValueError, match=rf"^{line}: HTML does not have {what} here: "):
+    with pytest.raises(ElementsError, match=rf"^HTML does not have {what} here: ") as caught:
         LOOK.inlined(template)
+    assert caught.value.line == line
 
 
 def test_code_stays_on_its_lines() -> None:
@@ -156,6 +158,6 @@ def test_a_look_of_ones_own_reaches_every_mail(tmp_path: Path) -> None:
     document = example(FORM)
     document["data"]["emails"][0]["body"] = "Text"
     event = event_of(document)
-    renderer = Renderer(default_sender=None, templates_dir=tmp_path)
+    renderer = Renderer(default_sender=None, stationery=Stationery(read(tmp_path)))
     html = renderer.render(event, renderer.addressees(event)[0]).letter.html
     assert html.count("#c0ffee") == 2 + html.count("<th ")

@@ -67,6 +67,7 @@ def test_the_worker_s_own_defaults_are_those_documented() -> None:
         "NOTIFY_SMTP_CA_FILE": "",
         "NOTIFY_SMTP_TIMEOUT_SECONDS": "30",
         "NOTIFY_TEMPLATES_DIR": "",
+        "NOTIFY_TEMPLATES_FALLBACK": "false",
         "NOTIFY_ENTRA_AUTHORITY": "https://login.microsoftonline.com",
         "NOTIFY_RETRY_GIVE_UP_SECONDS": "86400",
         "NOTIFY_AUTH_GRACE_SECONDS": "1800",

@@ -223,12 +223,15 @@ def test_a_value_never_breaks_the_line_of_a_phrase() -> None:
     assert ENGLISH.say({"title": title}, "workflow.decline.subject") == "Declined: a Bcc: x -- b"
 
 
-@pytest.mark.parametrize(("key", "missing"), [("no.such.key", "no.such.key"), ("greeting", "name")])
+@pytest.mark.parametrize(
+    ("key", "missing"),
+    [("no.such.key", "the phrase no.such.key"), ("greeting", "{name} of the phrase greeting")],
+)
 def test_a_missing_phrase_or_value_is_a_fault_of_the_template(key: str, missing: str) -> None:
     """The error names language, key and what is missing, and no value."""
     with pytest.raises(PermanentError) as caught:
         ENGLISH.say({"title": "secret"}, key)
-    assert caught.value.detail == f"en-GB: {key}: there is no '{missing}'"
+    assert caught.value.detail == f"there is nothing for {missing} in en-GB"
 
 
 def test_a_phrase_is_said_once_a_mail() -> None:
