@@ -42,6 +42,9 @@ PAGES: Final = "pages"
 """What only the templates of the form response table are given."""
 
 _UNLESS_SAID: Final[Values] = {
+    "opens": True,
+    "closes": True,
+    "also": (),
     "message": "",
     "facts": (),
     "body": None,
@@ -55,13 +58,13 @@ _UNLESS_SAID: Final[Values] = {
 }
 
 
-def contents(event: Event, addressee: Addressee, stationery: Stationery) -> Values:
-    """The values for the templates of `addressee`'s mail.
+def contents(event: Event, addressee: Addressee, language: str, stationery: Stationery) -> Values:
+    """The values for the templates of `addressee`'s mail in `language`.
 
     Raises PermanentError (template) for a form's email rule that cannot be rendered.
     """
-    reader = _reader(event, addressee, stationery)
-    values = {**_UNLESS_SAID, **_frame(event, addressee, reader)}
+    reader = _reader(event, addressee, language, stationery)
+    values = {**_UNLESS_SAID, **_frame(event, addressee.entry, reader)}
     match event, addressee.entry:
         case WorkflowEvent() as raised, Recipient() as recipient:
             values |= _workflow(raised, recipient, reader)
@@ -77,21 +80,21 @@ def contents(event: Event, addressee: Addressee, stationery: Stationery) -> Valu
     return values | {"text": Said(reader.wording, said)}
 
 
-def _reader(event: Event, addressee: Addressee, stationery: Stationery) -> Reader:
+def _reader(event: Event, addressee: Addressee, language: str, stationery: Stationery) -> Reader:
     primary = primary_language(event)
-    chain = (addressee.language, resource_language(event), primary)
+    chain = (language, resource_language(event), primary)
     wording = stationery.wordings[choose(chain, stationery.languages)]
-    languages = (addressee.language, wording.language, primary, FALLBACK)
+    languages = (language, wording.language, primary, FALLBACK)
     return Reader(wording, tuple(filter(None, dict.fromkeys(languages))), addressee.timezone)
 
 
-def _frame(event: Event, addressee: Addressee, reader: Reader) -> Values:
+def _frame(event: Event, entry: Recipient | FormEmail | Account, reader: Reader) -> Values:
     """What stands around every mail, and why it came."""
-    entry, wording = addressee.entry, reader.wording
+    wording, language = reader.wording, reader.languages[0]
     return {
-        "language": addressee.language,
-        "direction": direction(addressee.language),
-        "start": start(addressee.language),
+        "language": language,
+        "direction": direction(language),
+        "start": start(language),
         "wording_language": wording.language,
         "wording_direction": direction(wording.language),
         "content_direction": _content_direction(resource_language(event)),

@@ -18,6 +18,7 @@ from worker.template_files import (
     MAIL_FILES,
     STYLE_SHEET,
     Fault,
+    Files,
     TemplatesError,
     is_locale,
     language_of,
@@ -31,17 +32,20 @@ PLAIN: Final = ("label.", "severity.", "state.", "value.", "why.")
 """Begins the names of phrases that are said without any value."""
 
 
-def opened(folder: Path | None, *, fallback: bool = False) -> tuple[Stationery, tuple[Fault, ...]]:
+def opened(
+    folder: Path | None, *, fallback: bool = False, bilingual: tuple[str, ...] = ()
+) -> tuple[Stationery, tuple[Fault, ...]]:
     """The worker's stationery with an installation's own files in place of some of it, or beside it.
 
-    With `fallback` the worker's own stand in for files that are no good; their faults come second. Raises
-    TemplatesError, without `fallback` for every fault, with all of them at once.
+    `bilingual` are the languages that come together, see `Stationery`. With `fallback` the worker's own stand
+    in for files that are no good, whose faults come second. Raises TemplatesError for the faults that there are
+    without `fallback`, all at once.
     """
     left = set(names_in(folder)) if folder else set()
     brought, faults = frozenset(left), list[Fault]()
     while True:
         try:
-            return _proven(folder, brought - left), tuple(faults)
+            return _proven(read(folder, without=brought - left), bilingual), tuple(faults)
         except TemplatesError as error:
             if not (fallback and left):
                 raise
@@ -49,9 +53,9 @@ def opened(folder: Path | None, *, fallback: bool = False) -> tuple[Stationery, 
             left -= {name for fault in error.faults for name in _to_pass_over(fault, left)}
 
 
-def _proven(folder: Path | None, without: Collection[str]) -> Stationery:
-    stationery = Stationery(read(folder, without=without))
-    if stationery.files.own and (faults := proofread(stationery)):
+def _proven(files: Files, bilingual: tuple[str, ...]) -> Stationery:
+    stationery = Stationery(files, bilingual=bilingual)
+    if files.own and (faults := proofread(stationery)):
         raise TemplatesError(faults)
     return stationery
 
@@ -80,7 +84,7 @@ def _failures(stationery: Stationery) -> Iterator[Fault]:
             for event in (specimen.event, sparse(specimen.event)):
                 somebody = replace(addressees(event, stationery)[0], variant=mail)
                 for language in stationery.languages:
-                    yield from _tried(event, replace(somebody, language=language), stationery)
+                    yield from _tried(event, somebody, language, stationery)
 
 
 def _said_plainly(wording: Wording, own: Collection[str]) -> Iterator[Fault]:
@@ -92,10 +96,10 @@ def _said_plainly(wording: Wording, own: Collection[str]) -> Iterator[Fault]:
             yield _blamed(error, f"locales/{wording.language}.json", own)
 
 
-def _tried(event: Event, addressee: Addressee, stationery: Stationery) -> Iterator[Fault]:
+def _tried(event: Event, addressee: Addressee, language: str, stationery: Stationery) -> Iterator[Fault]:
     own = stationery.files.own
     try:
-        values = contents(event, addressee, stationery) | {"subject": ""}
+        values = contents(event, addressee, language, stationery) | {"subject": ""}
     except (PhraseError, TemplateFaultError) as error:
         yield _blamed(error, addressee.variant, own)
         return
@@ -135,6 +139,6 @@ def _given(stationery: Stationery) -> dict[str, frozenset[str]]:
     given = {}
     for mail in stationery.mails:
         event = next(specimens(mail)).event
-        values = contents(event, addressees(event)[0], bundled())
+        values = contents(event, addressees(event)[0], FALLBACK, bundled())
         given[mail.partition("/")[0]] = frozenset(values) | {"subject"}
     return given

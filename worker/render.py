@@ -67,7 +67,7 @@ class Renderer:
             html=written.html,
             date=event.time,
             message_id=f"{addressee.key}@{domain}",
-            language=addressee.language,
+            language=", ".join(addressee.languages),
             auto_submitted=_auto_submitted(addressee),
             event_id=event.id,
             thread=_thread(event, domain),

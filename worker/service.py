@@ -162,7 +162,9 @@ class Service:
             give_up_seconds=own.retry_give_up_seconds,
             now=lambda: datetime.now(UTC),
         )
-        stationery, passed_over = opened(own.templates_dir, fallback=own.templates_fallback)
+        stationery, passed_over = opened(
+            own.templates_dir, fallback=own.templates_fallback, bilingual=own.languages_together
+        )
         for fault in passed_over:
             log.warning("a file of templates is passed over", action=Action.WARN, text=str(fault))
         renderer = Renderer(default_sender=default_sender(self._settings), stationery=stationery)

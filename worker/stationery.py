@@ -17,7 +17,10 @@ from contracts.dead_letter import Reason
 from worker.errors import PermanentError
 from worker.look import ElementsError, Look
 from worker.template_files import STYLE_SHEET, Fault, Files, TemplatesError, mails, read
-from worker.wording import FALLBACK, Wording, clean, quoted
+from worker.wording import FALLBACK, Wording, clean, nearest, quoted
+
+BILINGUAL: Final = "NOTIFY_BILINGUAL"
+"""The setting that says which languages come together."""
 
 # A template is code: besides Jinja's own errors, these are what its expressions raise.
 _FAULTS: Final = (
@@ -42,10 +45,11 @@ class TemplateFaultError(PermanentError):
 class Stationery:
     """Compiled templates, wordings by language, and the look of it all.
 
-    Raises TemplatesError for templates that do not compile, with all faults at once.
+    A mail in one of the languages `bilingual` is in all of them, in that order. Raises TemplatesError for
+    templates that do not compile, all faults at once, and for a language without phrases.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, *, bilingual: tuple[str, ...] = ()) -> None:
         self.files = files
         self.look = Look(files.templates[STYLE_SHEET])
         self.wordings = {
@@ -53,6 +57,7 @@ class Stationery:
             for language, phrases in files.phrases.items()
         }
         self.languages = tuple(sorted(self.wordings))
+        self.bilingual = tuple(_spoken(language, self.languages) for language in bilingual)
         self.mails = mails(files.templates)
         self._folders = {mail.casefold(): mail for mail in self.mails}
         faults: list[Fault] = []
@@ -60,6 +65,10 @@ class Stationery:
         self._templates = self._compiled(faults)
         if faults:
             raise TemplatesError(faults)
+
+    def together(self, language: str) -> tuple[str, ...]:
+        """The languages of a mail that begins with, or at least has, `language`."""
+        return self.bilingual if language in self.bilingual else (language,)
 
     def variant(self, family: str, *names: str) -> str:
         """The folder of the first of `names`, in any case, that `family` has a mail for, else of the last."""
@@ -110,6 +119,15 @@ class Stationery:
 def bundled() -> Stationery:
     """The stationery that comes with the worker."""
     return Stationery(read())
+
+
+def _spoken(language: str, available: tuple[str, ...]) -> str:
+    found = nearest(language, available)
+    if found is None:
+        raise TemplatesError(
+            [Fault(BILINGUAL, f"there are phrases for {', '.join(available)}, not {language}")]
+        )
+    return found
 
 
 def _environment(sources: Mapping[str, str]) -> jinja2.Environment:

@@ -69,7 +69,7 @@ def test_the_workers_own_templates_have_no_fault() -> None:
         pytest.param('{% extends "no.txt" %}', "line 1: TemplateNotFound: no.txt", id="parent"),
         pytest.param(
             BASE + "{% set paragraphs = 1 %}",
-            "TypeError: 'int' object is not iterable (_base/body.txt, line 10)",
+            "TypeError: 'int' object is not iterable (_base/body.txt, line 14)",
             id="a-value-that-its-parent-has-no-use-for",
         ),
         pytest.param("{% if %}", "line 1: Expected an expression", id="syntax"),
