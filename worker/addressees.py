@@ -86,6 +86,11 @@ def primary_language(event: Event) -> str | None:
     return project.primary_language if project else None
 
 
+def brings_text(entry: Recipient | FormEmail | Account) -> bool:
+    """Whether the event itself brings along what a mail says, in a language of its own."""
+    return isinstance(entry, FormEmail) and bool(entry.body)
+
+
 def _of_workflow(event: WorkflowEvent, stationery: Stationery) -> Iterator[Addressee]:
     workflow = event.data.workflow
     raised = workflow.transition.event.rpartition(".")[2]
@@ -140,7 +145,7 @@ def _form_languages(event: FormEvent, email: FormEmail, stationery: Stationery) 
     """A rule that brings its own text is in its own language, whether or not there are phrases for it."""
     chain = (email.language, resource_language(event), primary_language(event))
     chosen = choose(chain, stationery.languages)
-    if not email.body:
+    if not brings_text(email):
         return stationery.together(chosen)
     own = language_tag(email.language or "")
     return (own if own and nearest(own, stationery.languages) is None else chosen,)

@@ -42,11 +42,11 @@ class Renderer:
 
     def __init__(self, *, default_sender: Mailbox | None, stationery: Stationery | None = None) -> None:
         self._default_sender = default_sender
-        self._stationery = stationery or bundled()
+        self.stationery = stationery or bundled()
 
     def addressees(self, event: Event) -> list[Addressee]:
         """Everybody the event writes to, with the templates and languages that this renderer has."""
-        return addressees(event, self._stationery)
+        return addressees(event, self.stationery)
 
     def render(self, event: Event, addressee: Addressee) -> Mail:
         """The letter to `addressee`.
@@ -57,7 +57,7 @@ class Renderer:
         to = _recipient(addressee)
         sender = self._sender(event, addressee)
         domain = sender.domain if sender else NO_DOMAIN
-        written = write(event, addressee, self._stationery)
+        written = write(event, addressee, self.stationery)
         letter = Letter(
             sender=sender,
             to=to,

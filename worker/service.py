@@ -162,14 +162,8 @@ class Service:
             give_up_seconds=own.retry_give_up_seconds,
             now=lambda: datetime.now(UTC),
         )
-        stationery, passed_over = opened(
-            own.templates_dir, fallback=own.templates_fallback, bilingual=own.languages_together
-        )
-        for fault in passed_over:
-            log.warning("a file of templates is passed over", action=Action.WARN, text=str(fault))
-        renderer = Renderer(default_sender=default_sender(self._settings), stationery=stationery)
         return Pipeline(
-            renderer,
+            renderer(self._settings),
             courier.deliver,
             settler.settle,
             mails_at_once=self._settings.max_sessions * MAILS_PER_SESSION,
@@ -232,6 +226,17 @@ def _limits(settings: Settings) -> Limits:
         messages_per_minute=rate,
         reserved=RESERVED_WHERE_LIMITED if rate else 0,
     )
+
+
+def renderer(settings: Settings) -> Renderer:
+    """What makes mails of events. Raises TemplatesError."""
+    own = settings.worker
+    stationery, passed_over = opened(
+        own.templates_dir, fallback=own.templates_fallback, bilingual=own.languages_together
+    )
+    for fault in passed_over:
+        log.warning("a file of templates is passed over", action=Action.WARN, text=str(fault))
+    return Renderer(default_sender=default_sender(settings), stationery=stationery)
 
 
 def default_sender(settings: Settings) -> Mailbox | None:

@@ -27,7 +27,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     ),
     ("composed steps", "consume deliver approach"),
     ("life cycle", "service"),
-    ("commands", "cli screens check send_test __main__"),
+    ("commands", "cli screens check preview send_test __main__"),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
 
