@@ -74,18 +74,6 @@ def test_a_new_mail_keeps_the_identities_of_old_ones(tmp_path: Path) -> None:
     assert [addressee.key for addressee in before] == [addressee.key for addressee in after]
 
 
-def test_a_file_of_phrases_is_a_new_language(tmp_path: Path) -> None:
-    """What it leaves out is said in English."""
-    own = written(
-        tmp_path, {"locales/fr.json": '{"greeting": "Bonjour {name},", "severity.warning": "Attention"}'}
-    )
-    document = example(SYSTEM)
-    document["data"]["recipients"][0]["language"] = "FR-fr"
-    [(subject, text), _] = texts(own, document)
-    assert subject.startswith("Attention: Missed publishing schedule: ")
-    assert text.startswith("Bonjour Helen,\n\nThe entry was due")
-
-
 def test_a_phrase_can_be_replaced(tmp_path: Path) -> None:
     """One phrase, without copying the others."""
     own = written(tmp_path, {"locales/cy.json": '{"footer.automatic": "Cyngor Bro Ddu"}'})

@@ -108,10 +108,20 @@ def test_a_localized_value_is_said_in_the_readers_language(value: str | dict[str
 
 
 @pytest.mark.parametrize(
-    ("language", "written"), [("ar", "rtl"), ("fa-IR", "rtl"), ("UR", "rtl"), ("cy", "ltr"), ("", "ltr")]
+    ("language", "written"),
+    [
+        pytest.param("ar", "rtl", id="Arabic"),
+        pytest.param("fa-IR", "rtl", id="Persian-with-its-region"),
+        pytest.param("UR", "rtl", id="Urdu-in-another-spelling"),
+        pytest.param("he", "rtl", id="Hebrew"),
+        pytest.param("az-Arab", "rtl", id="Azerbaijani-in-Arabic-letters"),
+        pytest.param("ar-Latn", "ltr", id="Arabic-in-Latin-letters"),
+        pytest.param("cy", "ltr", id="Welsh"),
+        pytest.param("", "ltr", id="none"),
+    ],
 )
-def test_arabic_persian_and_urdu_are_written_from_the_right(language: str, written: str) -> None:
-    """The right-to-left languages that the CMS documents."""
+def test_a_language_is_written_as_its_letters_are(language: str, written: str) -> None:
+    """Those that the CMS documents as right-to-left, and others that may be added."""
     assert direction(language) == written
 
 
