@@ -11,7 +11,7 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 	--no-emit-index-url --no-header --quiet
 
 .NOTPARALLEL:
-.PHONY: help setup venv servers demo up test lint format schemas lock clean
+.PHONY: help setup venv servers demo up test soak lint format schemas lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ up: setup ## the same, and it all stays until Ctrl-C
 
 test: setup servers lint ## format, lint, types and all tests, against real private servers (as root)
 	$(PYTHON) -m pytest
+
+ENDURANCE := $(addprefix tests/acceptance/test_,cuts.py kills.py broker_faults.py looking.py)
+
+soak: setup ## the tests of endurance, long: cuts, kills, a broker and a mail server in trouble; prints the figures
+	NOTIFY_TEST_SOAK=1 $(PYTHON) -m pytest $(ENDURANCE)
 
 lint: venv ## format check, lint and types only
 	$(BIN)/ruff format --check .

@@ -123,6 +123,27 @@ async def hang_up(connection: AbstractConnection) -> None:
             await connection.close()
 
 
+def end_of(connection: AbstractConnection) -> asyncio.Future[str]:
+    """Done, and saying why, when the connection, or a channel that is watched, has ended."""
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    connection.close_callbacks.add(lambda *_: lose(lost, "the connection was closed"))
+    return lost
+
+
+async def watch(channel: AbstractChannel, lost: asyncio.Future[str]) -> None:
+    """From now on, `lost` is done when `channel` or a consumer on it ends."""
+    # The broker closes a channel at its consumer time-out, and cancels a consumer whose queue is deleted.
+    channel.close_callbacks.add(lambda *_: lose(lost, "a channel was closed"))
+    underlay = await channel.get_underlay_channel()
+    underlay.on_consumer_cancel_callbacks.add(lambda _: lose(lost, "the broker cancelled a consumer"))
+
+
+def lose(lost: asyncio.Future[str], why: str) -> None:
+    """Says why all is lost; the first reason stays."""
+    if not lost.done():
+        lost.set_result(why)
+
+
 class Publisher:
     """Publishes with confirmation over a connection of its own; opened when first needed, and again when lost.
 

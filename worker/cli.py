@@ -18,7 +18,7 @@ from worker import __version__, preview, screens, service, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError
 from worker.check import check, unreadable
-from worker.declare import TopologyDiffersError
+from worker.declare import NotDeclaredError, TopologyDiffersError
 from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
 from worker.publish import checked, renewed
@@ -84,7 +84,7 @@ def run(settings: SettingsFile = None) -> None:
     exporter = telemetry.export_traces(os.environ)
     try:
         _complete(service.run(known))
-    except BrokerRefusedError as error:
+    except (BrokerRefusedError, NotDeclaredError) as error:
         _refuse(str(error))
     except TemplatesError as error:
         _refuse_templates(error)

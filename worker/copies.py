@@ -6,9 +6,7 @@ connection.
 """
 
 import json
-import os
 import secrets
-import socket
 import struct
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +18,7 @@ from pamqp.encode import field_table
 
 from contracts.dead_letter import ABOUT, HEADER_PREFIX, DeadLetter, fingerprint, rfc3339
 from contracts.events import Event
-from worker import __version__, owed, telemetry
+from worker import owed, telemetry
 from worker.delivery import Delivery
 from worker.errors import PermanentError, TransientError
 from worker.redact import Redactor
@@ -56,11 +54,6 @@ class History:
         except (ValueError, TypeError, RecursionError):
             return cls()
 
-    @property
-    def has_unknown(self) -> bool:
-        """Whether an attempt may have been accepted although no reply came."""
-        return any(code.endswith(UNKNOWN_MARK) for _, code, _ in self.entries)
-
     def plus(self, when: datetime, code: str, tier: str) -> "History":
         """This history with one more attempt."""
         return History((*self.entries, (rfc3339(when), code, tier)))
@@ -76,18 +69,21 @@ UNKNOWN_MARK: Final = "(outcome unknown)"
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Makes the copies; `settings_rev` is the revision of the SMTP settings they were tried under."""
+    """Makes the copies; `settings_rev` is the revision of the settings they were tried under, by `worker`."""
 
     redact: Redactor
     settings_rev: str
+    worker: str
 
     def retry(
         self, delivery: Delivery, event: Event | None, copy: RetryCopy, span: Span, now: datetime
     ) -> aio_pika.Message:
         """The copy that waits in a tier and comes back."""
         headers: dict[str, Any] = {
+            "notify-copy-id": ulid(now),
             "notify-attempts": copy.attempts,
             "notify-owed": owed.written(copy.owed),
+            "notify-unknown": owed.written(copy.unknown),
             "notify-origin-key": delivery.origin_key,
             "notify-attempt-traceparent": telemetry.recorded_traceparent(span),
         }
@@ -125,7 +121,7 @@ class Copies:
             event_id=event.id if event else "",
             event_type=event.type if event else "",
             owed=owed.written(copy.owed),
-            worker=f"{socket.gethostname()}/{os.getpid()}/{__version__}",
+            worker=self.worker,
             attempt_traceparent=telemetry.recorded_traceparent(span),
         )
         return _message(delivery, event, letter.to_headers(), span)

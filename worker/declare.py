@@ -29,10 +29,15 @@ class TopologyDiffersError(Exception):
         self.differences = differences
 
 
+class NotDeclaredError(Exception):
+    """The broker does not make such a queue or exchange at all."""
+
+
 async def declare(connection: AbstractConnection, topology: Topology) -> None:
     """Declares exchanges, queues and bindings; what is there already stays as it is.
 
-    Raises TopologyDiffersError with every difference, and BrokerRefusedError without permission to declare.
+    Raises TopologyDiffersError with every difference, BrokerRefusedError without permission to declare, and
+    NotDeclaredError where the broker cannot do what is asked for.
     """
     differences = await find_differences(connection, topology)
     if differences:
@@ -69,7 +74,7 @@ async def _refusal(
     try:
         await _declare(channel, thing, {name: value for name, value in arguments.items() if value is not None})
     except ChannelPreconditionFailed as error:
-        return _parsed(str(error))
+        return _parsed(thing, str(error))
     except ChannelAccessRefused as error:
         raise BrokerRefusedError(
             f"The broker does not let this user declare {thing.name} ({error}): give it configure, write and "
@@ -86,10 +91,10 @@ async def _declare(channel: AbstractChannel, thing: Exchange | Queue, arguments:
         await channel.declare_queue(thing.name, durable=True, arguments=dict(arguments))
 
 
-def _parsed(reply: str) -> tuple[str, Argument | None]:
+def _parsed(thing: Exchange | Queue, reply: str) -> tuple[str, Argument | None]:
     match = _INEQUIVALENT.search(reply)
     if match is None:
-        return reply, None
+        raise NotDeclaredError(f"The broker does not declare {thing.name}: {reply}")
     value = match["value"] if match["value"] is not None else match["plain"]
     return match["argument"], int(value) if value is not None and value.lstrip("-").isdigit() else value
 

@@ -22,13 +22,18 @@ LONGEST_KEY: Final = 255
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Delivery:
-    """A message of a work queue, with the worker's own headers read. Anybody may have written them."""
+    """A message of a work queue, with the worker's own headers read. Anybody may have written them.
+
+    `message` is the latest that the broker delivered it by: only that one can be acknowledged. `run` names it
+    whenever the broker delivers it, once that is known.
+    """
 
     lane: Lane
     queue: str
     message: AbstractIncomingMessage
+    run: str = ""
 
     @property
     def body(self) -> bytes:
@@ -50,6 +55,21 @@ class Delivery:
     def origin_key(self) -> str:
         """The routing key the publisher used; a retry copy carries it in a header."""
         return self._text("notify-origin-key")[:LONGEST_KEY] or self.message.routing_key or ""
+
+    @property
+    def copy_id(self) -> str:
+        """What tells this retry copy from every other message; empty for what a publisher sent."""
+        return self._text("notify-copy-id")[:LONGEST_KEY]
+
+    @property
+    def dead_id(self) -> str:
+        """Which dead letter this was before it was sent again; empty for all others."""
+        return self._text("notify-dead-id")[:LONGEST_KEY]
+
+    @property
+    def unknown(self) -> str:
+        """Index ranges of the mails that the server may have accepted although no reply came."""
+        return self._text("notify-unknown")
 
     @property
     def owed(self) -> str:
@@ -104,6 +124,10 @@ class Delivery:
             return self.message.channel.is_closed
         except ChannelInvalidStateError:
             return True
+
+    def adopt(self, newer: "Delivery") -> None:
+        """Goes on with the message by which the broker has delivered it again."""
+        self.message = newer.message
 
     async def ack(self) -> None:
         """Tells the broker that this message is done with."""

@@ -21,7 +21,8 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "input and output",
-        """pipeline settle copies broker connector declare delivery journal logins outage publish
+        """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
+        logins outage publish
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),

@@ -13,6 +13,7 @@ from contracts.topology import (
     dead_exchange,
     dead_queue,
     events_exchange,
+    journal_topology,
     retry_tier,
     topology,
     unroutable_exchange,
@@ -112,6 +113,17 @@ def test_bindings_are_pinned(prefix: str) -> None:
     bound = [(binding.exchange, binding.key, binding.queue) for binding in topology(prefix).bindings]
     assert set(bound) == renamed(BINDINGS, prefix)
     assert len(bound) == len(BINDINGS)
+
+
+@prefixes
+def test_the_streams_of_the_journal_are_pinned(prefix: str) -> None:
+    """Declared apart, since a broker may have no streams; copies of all dead letters go to their own."""
+    declared = journal_topology(prefix)
+    arguments = {"x-queue-type": "stream", "x-max-age": "30D", "x-stream-max-segment-size-bytes": 50_000_000}
+    expected = {"notify.journal": arguments, "notify.journal.dead": arguments}
+    assert {queue.name: queue.arguments for queue in declared.queues} == renamed(expected, prefix)
+    bound = {(binding.exchange, binding.key, binding.queue) for binding in declared.bindings}
+    assert bound == renamed({("notify.dead", "#", "notify.journal.dead")}, prefix)
 
 
 def test_the_prefix_is_notify_where_none_is_given() -> None:

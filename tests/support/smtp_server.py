@@ -16,6 +16,7 @@ import asyncio
 import base64
 import binascii
 import ssl
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -49,7 +50,10 @@ def outdated(authority: trustme.CA) -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A message the server took: envelope, bytes without the dots of the protocol, and how it came."""
+    """A message the server took: envelope, bytes without the dots of the protocol, how it came, and when.
+
+    `at` is in monotonic seconds.
+    """
 
     sender: str
     recipients: tuple[str, ...]
@@ -58,6 +62,7 @@ class Accepted:
     login: str
     encrypted: bool
     connection: int
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)

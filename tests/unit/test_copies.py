@@ -32,12 +32,6 @@ def test_whatever_stands_in_the_header_is_a_history(text: str) -> None:
     assert len(History.read(text).plus(NOW, "code", "tier").written()) < 4_000
 
 
-def test_an_attempt_of_unknown_outcome_is_known_as_such() -> None:
-    """A second one is not resent."""
-    assert not History().plus(NOW, "smtp-unreachable", "10s").has_unknown
-    assert History().plus(NOW, "smtp-unreachable (outcome unknown)", "10s").has_unknown
-
-
 def test_ids_sort_by_time() -> None:
     """26 characters of Crockford's alphabet."""
     ids = [ulid(NOW + timedelta(milliseconds=n)) for n in range(100)]
