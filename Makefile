@@ -1,6 +1,7 @@
 # Two commands do it all: `make demo` and `make test`. Both set up what they need; nothing but python3 is taken
 # as given. RABBITMQ_HOME=<folder> uses another RabbitMQ server than the distribution's package.
-# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves out the tests against Postfix, Dovecot and an OAuth2 server, which need root.
+# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves out the tests against Postfix, Dovecot and an OAuth2 server, which need root,
+# NOTIFY_TEST_WITHOUT_BROWSER=1 those that look at the mails in Chromium.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -11,7 +12,7 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 	--no-emit-index-url --no-header --quiet
 
 .NOTPARALLEL:
-.PHONY: help setup venv servers demo up test soak lint format schemas lock clean
+.PHONY: help setup venv servers browser demo up gallery test soak lint format schemas lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,13 +26,19 @@ venv:
 servers: ## what the tests against real servers start: Postfix, Dovecot, an OAuth2 server (as root)
 	@sh deploy/local/bootstrap.sh servers
 
+browser: ## what looks at the mails: Chromium
+	@sh deploy/local/bootstrap.sh browser
+
 demo: setup ## the main job: events in, mails and dead letters out, compared with what has to come
 	@$(PYTHON) -m deploy.local.demo
 
 up: setup ## the same, and it all stays until Ctrl-C
 	@$(PYTHON) -m deploy.local.demo --stay
 
-test: setup servers lint ## format, lint, types and all tests, against real private servers (as root)
+gallery: venv browser ## every mail in Chromium: contact sheets in deploy/gallery, and what is wrong with any
+	@$(PYTHON) -m deploy.gallery.make
+
+test: setup servers browser lint ## format, lint, types and all tests, against real private servers (as root)
 	$(PYTHON) -m pytest
 
 ENDURANCE := $(addprefix tests/acceptance/test_,cuts.py kills.py broker_faults.py looking.py)

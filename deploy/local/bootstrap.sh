@@ -6,9 +6,11 @@
 #   bootstrap.sh venv       only .venv
 #   bootstrap.sh rabbitmq   only RabbitMQ
 #   bootstrap.sh servers    only what the tests against real servers start: Postfix, Dovecot, an OAuth2 server
+#   bootstrap.sh browser    only what looks at the mails: Chromium
 #
-# RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server).
-# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves those tests out, and so what they need.
+# RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server),
+# CHROMIUM another browser's program. NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 and NOTIFY_TEST_WITHOUT_BROWSER=1 leave out
+# tests, and so what they need.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -157,14 +159,14 @@ install_rabbitmq() {
 
 # --- What the tests against real servers start ------------------------------------------------------------------
 
-identity=tests/support/identity
 leave_out="set NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 to leave out the tests that need it"
 
 require_test_servers() {
     [ -x "$packaged_postfix" ] || install_postfix || give_up "Postfix is missing: install it, or $leave_out."
     [ -x "$packaged_dovecot" ] || install_server dovecot-core dovecot.service dovecot.socket ||
         give_up "Dovecot is missing: install dovecot-core, or $leave_out."
-    require_identity_server || give_up "The OAuth2 server could not be installed: mend that, or $leave_out."
+    require_node_program tests/support/identity "the tests' OAuth2 server" ||
+        give_up "The OAuth2 server could not be installed: mend that, or $leave_out."
 }
 
 # Without an answer the package would make the machine a mail server.
@@ -174,14 +176,16 @@ install_postfix() {
     install_server postfix postfix.service
 }
 
-# It needs a newer Node.js than distributions have, so one comes as a Python package.
-require_identity_server() {
-    modules=$identity/node_modules
-    contents=$(cksum requirements-servers.lock "$identity/package-lock.json")
+# --- Node.js programs -------------------------------------------------------------------------------------------
+
+# They need a newer Node.js than distributions have, so one comes as a Python package.
+require_node_program() {
+    modules=$1/node_modules
+    contents=$(cksum requirements-servers.lock "$1/package-lock.json")
     [ -x "$(node)" ] && [ "$(cat "$modules/.made-from" 2>/dev/null)" = "$contents" ] && return
-    say "Installing Node.js and the tests' OAuth2 server into this folder (once; a minute or so)"
+    say "Installing Node.js and $2 into this folder (once; a minute or so)"
     pip_install --require-hashes -r requirements-servers.lock || return
-    npm_ci || return
+    npm_ci "$1" || return
     printf '%s\n' "$contents" >"$modules/.made-from"
 }
 
@@ -192,14 +196,30 @@ node() {
 npm_ci() {
     node=$(node)
     npm=${node%/bin/node}/lib/node_modules/npm/bin/npm-cli.js
-    "$node" "$npm" ci --prefix "$identity" --ignore-scripts --no-audit --no-fund --no-update-notifier \
+    "$node" "$npm" ci --prefix "$1" --ignore-scripts --no-audit --no-fund --no-update-notifier \
         --loglevel=error >/dev/null
+}
+
+# --- What looks at the mails --------------------------------------------------------------------------------------
+
+without_browser="set NOTIFY_TEST_WITHOUT_BROWSER=1 to leave out the tests that need it"
+
+require_browser() {
+    [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || install_browser ||
+        give_up "Chromium is missing: install it, set CHROMIUM to its program, or $without_browser."
+    require_node_program deploy/gallery "what drives Chromium" ||
+        give_up "What drives Chromium could not be installed: mend that, or $without_browser."
+}
+
+# A font for Latin letters as most mail programs have them, and one for Arabic.
+install_browser() {
+    install_package chromium && install_package fonts-liberation && install_package fonts-dejavu-core
 }
 
 what=${1:-all}
 case $what in
-    all | venv | rabbitmq | servers) ;;
-    *) give_up "usage: bootstrap.sh [venv|rabbitmq|servers]" ;;
+    all | venv | rabbitmq | servers | browser) ;;
+    *) give_up "usage: bootstrap.sh [venv|rabbitmq|servers|browser]" ;;
 esac
 if [ "$what" = servers ]; then
     if [ -n "${NOTIFY_TEST_WITHOUT_REAL_SERVERS:-}" ]; then
@@ -208,6 +228,10 @@ if [ "$what" = servers ]; then
     fi
     [ "$(id -u)" = 0 ] || give_up "Only root can start Postfix: run this as root, or $leave_out."
 fi
+if [ "$what" = browser ] && [ -n "${NOTIFY_TEST_WITHOUT_BROWSER:-}" ]; then
+    say "Looking at the mails is left out: NOTIFY_TEST_WITHOUT_BROWSER is set."
+    exit
+fi
 if [ "$what" != rabbitmq ]; then
     require_python
     require_venv
@@ -215,4 +239,5 @@ fi
 case $what in
     all | rabbitmq) require_rabbitmq ;;
     servers) require_test_servers ;;
+    browser) require_browser ;;
 esac

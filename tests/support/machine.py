@@ -29,6 +29,7 @@ case "$*" in
 *rabbitmq-server*) touch {server}; chmod 755 {server} ;;
 *postfix*) touch {machine}/postfix; chmod 755 {machine}/postfix ;;
 *dovecot-core*) touch {machine}/dovecot; chmod 755 {machine}/dovecot ;;
+*chromium*) touch {bin}/chromium; chmod 755 {bin}/chromium ;;
 esac
 """
 # Root, unless there is a `user`.
@@ -36,7 +37,7 @@ ID = "[ -e {machine}/user ] && echo 1000 || echo 0"
 DEBCONF = "cat >>{calls}/debconf-set-selections"
 NODE = """
 echo "$@" >>{calls}/node
-case "$*" in *" ci "*) mkdir -p tests/support/identity/node_modules ;; esac
+case "$*" in *" ci "*) mkdir -p "$4/node_modules" ;; esac
 """
 PYTHON = """
 case "$*" in
@@ -59,12 +60,13 @@ class Machine:
         self.policy = folder / "policy-rc.d"
         self.server = folder / "rabbitmq-server"
         self._bin, self._calls, self._checkout = folder / "bin", folder / "calls", folder / "checkout"
-        identity = self._checkout / "tests" / "support" / "identity"
-        for path in (self._bin, self._calls, self._checkout / "deploy" / "local", identity):
+        deploy, identity = self._checkout / "deploy", self._checkout / "tests" / "support" / "identity"
+        for path in (self._bin, self._calls, deploy / "local", deploy / "gallery", identity):
             path.mkdir(parents=True)
         for name in ("requirements-dev.lock", "requirements-servers.lock", "pyproject.toml"):
             (self._checkout / name).write_text("")
-        (identity / "package-lock.json").write_text("")
+        for program in (identity, deploy / "gallery"):
+            (program / "package-lock.json").write_text("")
         self._install_script()
         self._link_tools()
         for name, source in {

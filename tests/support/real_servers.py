@@ -11,8 +11,9 @@ from typing import Final, Self
 
 import trustme
 
+from deploy.local.node import node
 from tests.support.dovecot import Dovecot
-from tests.support.identity_server import MODULES, TENANT, IdentityServer, node
+from tests.support.identity_server import MODULES, TENANT, IdentityServer
 from tests.support.postfix import DAEMONS, LISTENERS, Postfix
 
 LEFT_OUT: Final = "NOTIFY_TEST_WITHOUT_REAL_SERVERS"

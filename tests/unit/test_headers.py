@@ -29,7 +29,12 @@ FIELDS: Final = [
     "In-Reply-To",
     "References",
     "MIME-Version",
-] + ["Content-Language", "Auto-Submitted", "X-Auto-Response-Suppress", "X-Contensis-Event-Id", "Content-Type"]
+    "Content-Language",
+    "Auto-Submitted",
+    "X-Auto-Response-Suppress",
+    "X-Contensis-Event-Id",
+    "Content-Type",
+]
 OPTIONAL: Final = {"Reply-To", "In-Reply-To", "References"}
 
 CONTROLS: Final = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFEFF, 0x202E)]
