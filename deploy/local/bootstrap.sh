@@ -5,7 +5,8 @@
 #   bootstrap.sh            both
 #   bootstrap.sh venv       only .venv
 #   bootstrap.sh rabbitmq   only RabbitMQ
-#   bootstrap.sh servers    only what the tests against real servers start: Postfix, Dovecot, an OAuth2 server
+#   bootstrap.sh servers    only what the tests against real servers start: Postfix, Dovecot, an OAuth2 server,
+#                           and what reads mails as a mail program does
 #   bootstrap.sh browser    only what looks at the mails: Chromium
 #
 # RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server),
@@ -167,6 +168,8 @@ require_test_servers() {
         give_up "Dovecot is missing: install dovecot-core, or $leave_out."
     require_node_program tests/support/identity "the tests' OAuth2 server" ||
         give_up "The OAuth2 server could not be installed: mend that, or $leave_out."
+    require_node_program tests/support/reader "the tests' second reader of mails" ||
+        give_up "The second reader of mails could not be installed: mend that, or $leave_out."
 }
 
 # Without an answer the package would make the machine a mail server.

@@ -60,12 +60,13 @@ class Machine:
         self.policy = folder / "policy-rc.d"
         self.server = folder / "rabbitmq-server"
         self._bin, self._calls, self._checkout = folder / "bin", folder / "calls", folder / "checkout"
-        deploy, identity = self._checkout / "deploy", self._checkout / "tests" / "support" / "identity"
-        for path in (self._bin, self._calls, deploy / "local", deploy / "gallery", identity):
+        deploy, support = self._checkout / "deploy", self._checkout / "tests" / "support"
+        node_programs = (support / "identity", support / "reader", deploy / "gallery")
+        for path in (self._bin, self._calls, deploy / "local", *node_programs):
             path.mkdir(parents=True)
         for name in ("requirements-dev.lock", "requirements-servers.lock", "pyproject.toml"):
             (self._checkout / name).write_text("")
-        for program in (identity, deploy / "gallery"):
+        for program in node_programs:
             (program / "package-lock.json").write_text("")
         self._install_script()
         self._link_tools()

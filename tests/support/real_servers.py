@@ -16,6 +16,7 @@ from tests.support.dovecot import Dovecot
 from tests.support.identity_server import MODULES, TENANT, IdentityServer
 from tests.support.postfix import DAEMONS, LISTENERS, Postfix
 
+READER: Final = Path(__file__).parent / "reader" / "node_modules" / "mailparser"
 LEFT_OUT: Final = "NOTIFY_TEST_WITHOUT_REAL_SERVERS"
 
 USER: Final = "cms@contensis.example"
@@ -74,6 +75,8 @@ def _missing() -> Iterator[str]:
         yield "Dovecot"
     if node() is None or not MODULES.exists():
         yield "the OAuth2 server"
+    if not READER.exists():
+        yield "the second reader of mails"
 
 
 class RealServers:

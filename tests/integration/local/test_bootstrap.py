@@ -176,7 +176,7 @@ def tester(machine: Machine) -> Machine:
 def test_the_tests_servers_are_installed_but_not_started(tester: Machine) -> None:
     """Postfix is no mail server of the machine, Dovecot none either; what the machine has is not removed."""
     code, said = tester.setup("servers")
-    assert (code, len(said)) == (0, 3), said
+    assert (code, len(said)) == (0, 4), said
     installed = [call.partition(" install ")[2] for call in tester.calls("apt-get")]
     assert installed == [
         f"-y --no-remove --no-install-recommends {name}" for name in ("postfix", "dovecot-core")
@@ -192,11 +192,13 @@ def test_the_tests_servers_are_installed_but_not_started(tester: Machine) -> Non
     assert not tester.policy.exists()
 
 
-def test_the_oauth2_server_is_installed_from_locks_once(tester: Machine) -> None:
+def test_the_oauth2_server_and_the_reader_are_installed_from_locks_once(tester: Machine) -> None:
     """With hashes, without running anybody's install scripts; the second run is silent."""
     assert tester.setup("servers")[0] == 0
     assert tester.calls("python")[-1].endswith("--require-hashes -r requirements-servers.lock")
-    assert " ci --prefix tests/support/identity --ignore-scripts " in tester.calls("node")[-1]
+    identity, reader = tester.calls("node")
+    assert " ci --prefix tests/support/identity --ignore-scripts " in identity
+    assert " ci --prefix tests/support/reader --ignore-scripts " in reader
     before = len(tester.calls("node"))
     assert tester.setup("servers") == (0, [])
     assert len(tester.calls("node")) == before
