@@ -61,7 +61,7 @@ class Renderer:
         letter = Letter(
             sender=sender,
             to=to,
-            reply_to=_reply_to(event, addressee),
+            reply_to=_reply_to(event, addressee, raw=to.needs_smtputf8),
             subject=written.subject,
             text=written.text,
             html=written.html,
@@ -89,11 +89,16 @@ def _recipient(addressee: Addressee) -> Mailbox:
         raise PermanentError(Reason.RECIPIENT_REFUSED, str(error)) from None
 
 
-def _reply_to(event: Event, addressee: Addressee) -> Mailbox | None:
+def _reply_to(event: Event, addressee: Addressee, *, raw: bool) -> Mailbox | None:
+    """Where answers go; `raw` says that the mail needs SMTPUTF8 in any case.
+
+    No mail is lost for it: an address that a server without SMTPUTF8 would refuse is left out.
+    """
     rule = addressee.entry
-    if isinstance(rule, FormEmail) and rule.reply_to:
-        return _mailbox(rule.reply_to, "emails[].replyTo")
-    return _mailbox(event.data.reply_to, "replyTo") if event.data.reply_to else None
+    of_rule = isinstance(rule, FormEmail) and rule.reply_to
+    text, field = (of_rule, "emails[].replyTo") if of_rule else (event.data.reply_to, "replyTo")
+    mailbox = _mailbox(text, field) if text else None
+    return mailbox if mailbox and (raw or not mailbox.needs_smtputf8) else None
 
 
 def _mailbox(text: str, field: str) -> Mailbox:

@@ -134,3 +134,19 @@ def test_only_the_mail_to_a_local_part_beyond_ascii_needs_smtputf8(
     assert (needs_smtputf8(first), compose(first).isascii()) == (raw, not raw)
     assert not needs_smtputf8(second)
     assert compose(second).isascii()
+
+
+@pytest.mark.parametrize(
+    ("to", "reply_to"),
+    [
+        pytest.param("team@broddu.example", None, id="a-team-anybody-can-write-to"),
+        pytest.param("siân@broddu.example", "wyn.llŷr@llyr.example", id="a-mail-that-needs-smtputf8-anyway"),
+    ],
+)
+def test_no_mail_is_lost_for_where_answers_go(to: str, reply_to: str | None) -> None:
+    """What a visitor typed must not keep a form's answers from its team; the address is among them too."""
+    document = example(FORM)
+    document["data"]["emails"] = [{"rule": "notification", "to": [to], "replyTo": "wyn.llŷr@llyr.example"}]
+    [letter] = letters(document)
+    assert (letter.reply_to.address if letter.reply_to else None) == reply_to
+    assert needs_smtputf8(letter) is letter.to.needs_smtputf8
