@@ -11,7 +11,8 @@ from hypothesis import settings
 from contracts.topology import journal_topology, topology
 from deploy.local.rabbitmq import PrivateRabbitMQ
 from tests.support import figures
-from tests.support.real_servers import LEFT_OUT, RealServers, missing
+from tests.support.node import LEFT_OUT
+from tests.support.real_servers import RealServers, missing
 
 # A busy machine makes no test fail: examples are bounded in number, not in time.
 settings.register_profile("tests", deadline=None)

@@ -6,9 +6,9 @@ connection sees its end, drops what was stale, and opens a new one.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aio_pika
 import structlog
@@ -40,6 +40,8 @@ BROKER_ERRORS: Final = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateEr
 
 RuntimeError is its word for using a connection or channel that has ended in the meantime.
 """
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -144,6 +146,24 @@ def lose(lost: asyncio.Future[str], why: str) -> None:
         lost.set_result(why)
 
 
+async def unless_lost(lost: asyncio.Future[str], work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Raises ConnectionError as soon as `lost` is done: the client would wait for ever.
+
+    A connection that breaks in the middle of a request leaves whoever asked without an answer.
+    """
+    task = asyncio.create_task(work)
+    either: set[asyncio.Future[Any]] = {task, lost}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    if task.cancelled():
+        raise ConnectionError(lost.result())
+    return task.result()
+
+
 class Publisher:
     """Publishes with confirmation over a connection of its own; opened when first needed, and again when lost.
 
@@ -193,8 +213,12 @@ class Publisher:
         connection = await connect(self._url, self._name)
         # The client does not count a connection as closed that ended by itself.
         connection.close_callbacks.add(self._forget)
-        if self._prepare is not None:
-            await self._prepare(connection)
+        try:
+            if self._prepare is not None:
+                await self._prepare(connection)
+        except BaseException:
+            await hang_up(connection)
+            raise
         return connection
 
     def _forget(self, connection: AbstractConnection | None, _why: BaseException | None = None) -> None:

@@ -7,7 +7,7 @@ channel or consumer that ends for whatever reason is answered in one way: everyt
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
 from typing import Final
 
@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQu
 
 from contracts.signals import Action
 from contracts.topology import Lane, work_queue
-from worker.broker import BROKER_ERRORS, end_of, hang_up, lose, watch
+from worker.broker import BROKER_ERRORS, end_of, hang_up, lose, unless_lost, watch
 from worker.delivery import Delivery
 from worker.errors import kind_and_place
 
@@ -133,16 +133,16 @@ class Consumers:
 
     async def _serve(self, connection: AbstractConnection) -> None:
         lost = end_of(connection)
-        lanes = [await self._opened(connection, lane, lost) for lane in Lane]
-        self._say_ready()
         watchdog = asyncio.create_task(self._watch_for_silence(connection, lost))
         try:
-            await self._take(lanes, lost)
+            await unless_lost(lost, self._take(connection, lost))
         finally:
             watchdog.cancel()
 
-    async def _take(self, lanes: Sequence[_Consumer], lost: asyncio.Future[str]) -> None:
-        """Consumes while there is no reason for a pause, until `lost`."""
+    async def _take(self, connection: AbstractConnection, lost: asyncio.Future[str]) -> None:
+        """Consumes while there is no reason for a pause."""
+        lanes = [await self._opened(connection, lane, lost) for lane in Lane]
+        self._say_ready()
         consuming: list[tuple[AbstractQueue, str]] = []
         while True:
             self._changed.clear()
@@ -154,7 +154,7 @@ class Consumers:
                     await queue.cancel(tag, timeout=CANCEL_SECONDS)
                 consuming = []
                 self._idle.set()
-            await _changed_or_lost(self._changed, lost)
+            await self._changed.wait()
 
     async def _opened(self, connection: AbstractConnection, lane: Lane, lost: asyncio.Future[str]) -> _Consumer:
         channel = await connection.channel()
@@ -212,14 +212,3 @@ class Consumers:
 async def _wait_for(tasks: set[asyncio.Task[None]], seconds: float) -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=seconds)
-
-
-async def _changed_or_lost(changed: asyncio.Event, lost: asyncio.Future[str]) -> None:
-    """Returns when `changed` is set. Raises ConnectionError as soon as everything is `lost`."""
-    waiting = asyncio.create_task(changed.wait())
-    try:
-        await asyncio.wait((waiting, lost), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-    if lost.done():
-        raise ConnectionError(lost.result())

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from contracts.topology import Argument, Exchange, Queue, Topology
-from worker.broker import BrokerRefusedError
+from worker.broker import BrokerRefusedError, end_of, unless_lost
 
 _INEQUIVALENT: Final = re.compile(
     r"inequivalent arg '(?P<argument>[^']+)' for .*? but current is "
@@ -39,6 +39,10 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
     Raises TopologyDiffersError with every difference, BrokerRefusedError without permission to declare, and
     NotDeclaredError where the broker cannot do what is asked for.
     """
+    await unless_lost(end_of(connection), _declare_all(connection, topology))
+
+
+async def _declare_all(connection: AbstractConnection, topology: Topology) -> None:
     differences = await find_differences(connection, topology)
     if differences:
         raise TopologyDiffersError(differences)
@@ -51,10 +55,11 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
 async def find_differences(connection: AbstractConnection, topology: Topology) -> list[str]:
     """Declares exchanges and queues; a line for each that exists with other arguments."""
     things: tuple[Exchange | Queue, ...] = (*topology.exchanges, *topology.queues)
-    return [line for thing in things if (line := await _difference(connection, thing))]
+    return [line for thing in things if (line := await difference(connection, thing))]
 
 
-async def _difference(connection: AbstractConnection, thing: Exchange | Queue) -> str:
+async def difference(connection: AbstractConnection, thing: Exchange | Queue) -> str:
+    """Declares `thing`; a line that says how it differs where it is there with other arguments, else empty."""
     wanted: dict[str, Argument | None] = dict(thing.arguments)
     found: list[str] = []
     while (refusal := await _refusal(connection, thing, wanted)) is not None:

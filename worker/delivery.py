@@ -1,6 +1,7 @@
 """One delivery from the broker: what the flow needs to know of it, and how it goes back."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,9 +14,10 @@ from aiormq.exceptions import AMQPError
 from contracts.signals import Action
 from contracts.topology import Lane
 
-STALE: tuple[type[Exception], ...] = (ChannelInvalidStateError, AMQPError, ConnectionError)
+STALE: tuple[type[Exception], ...] = (ChannelInvalidStateError, AMQPError, ConnectionError, TimeoutError)
 """What acknowledging raises when the channel the message came by is gone: the broker delivers it again."""
 
+ANSWER_SECONDS: Final = 2.0
 MOST_ATTEMPTS: Final = 1_000_000
 LONGEST_KEY: Final = 255
 
@@ -131,24 +133,27 @@ class Delivery:
 
     async def ack(self) -> None:
         """Tells the broker that this message is done with."""
-        try:
-            await self.message.ack()
-        except STALE:
-            log.info("a settled delivery was stale; it will come again and be known", action=Action.BROKER_LOST)
+        await self._answer(self.message.ack(), "a settled delivery was stale; it will come again and be known")
 
     async def give_back(self) -> None:
         """Back to the queue, for whoever comes next."""
-        try:
-            await self.message.nack(requeue=True)
-        except STALE:
-            log.info("a delivery to give back was stale; it is back already", action=Action.BROKER_LOST)
+        await self._answer(
+            self.message.nack(requeue=True), "a delivery to give back was stale; it is back already"
+        )
 
     async def reject(self) -> None:
         """Back to the queue as one that did harm: it counts toward the delivery limit on every version."""
+        await self._answer(
+            self.message.reject(requeue=True), "a delivery to reject was stale; it is back already"
+        )
+
+    async def _answer(self, answer: Awaitable[None], stale: str) -> None:
+        # The client waits for ever for a connection that broke in the very moment.
         try:
-            await self.message.reject(requeue=True)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await answer
         except STALE:
-            log.info("a delivery to reject was stale; it is back already", action=Action.BROKER_LOST)
+            log.debug(stale, action=Action.BROKER_LOST)
 
     def _text(self, name: str) -> str:
         value = self.headers.get(name, "")

@@ -20,13 +20,21 @@ from typing import Any, Final, Protocol
 
 import aio_pika
 import structlog
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
 from contracts.dead_letter import rfc3339
 from contracts.journal import CONTENT_TYPE, SETTINGS_REV_HEADER, WORKER_HEADER, Record, What
 from contracts.signals import Action
 from worker.adoption import Runs
-from worker.broker import BROKER_ERRORS, BrokerRefusedError, BrokerUnavailableError, end_of, hang_up, watch
+from worker.broker import (
+    BROKER_ERRORS,
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    end_of,
+    hang_up,
+    unless_lost,
+    watch,
+)
 from worker.recent import RecentMails
 
 CONFIRM_SECONDS: Final = 5.0
@@ -125,9 +133,12 @@ class Journal:
 
         Returns at once where there is no journal, or when all there is to know is known.
         """
+        begun = asyncio.get_running_loop().time()
         with suppress(TimeoutError):
-            async with asyncio.timeout(HOLD_SECONDS + (0.0 if self._read_up.is_set() else READ_BACK_SECONDS)):
+            async with asyncio.timeout(READ_BACK_SECONDS):
                 await self._read_up.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(begun + HOLD_SECONDS):
                 while self.available and not self._knows(run, mails):
                     await self._news.wait()
 
@@ -216,20 +227,22 @@ class Journal:
     async def _read_over_one_connection(self) -> None:
         connection = await self._connect()
         try:
-            lost, channel = end_of(connection), await connection.channel()
-            await watch(channel, lost)
-            await channel.set_qos(prefetch_count=READ_AHEAD)
-            await self._read_from(await channel.get_queue(self._stream, ensure=False))
-            raise ConnectionError(await lost)
+            lost = end_of(connection)
+            await unless_lost(lost, self._read_over(connection, lost))
         finally:
             self._read_up.clear()
             await hang_up(connection)
 
-    async def _read_from(self, stream: AbstractQueue) -> None:
+    async def _read_over(self, connection: AbstractConnection, lost: asyncio.Future[str]) -> None:
+        channel = await connection.channel()
+        await watch(channel, lost)
+        await channel.set_qos(prefetch_count=READ_AHEAD)
+        stream = await channel.get_queue(self._stream, ensure=False)
         mark = rfc3339(datetime.now(UTC))
         await stream.consume(partial(self._read, mark), arguments={"x-stream-offset": self._offset()})
         self.available = True
         self.write(Record(at=mark, what=What.STARTED))
+        raise ConnectionError(await lost)
 
     def _offset(self) -> int | datetime:
         return datetime.now(UTC) - READ_BACK if self._next_offset is None else self._next_offset

@@ -5,8 +5,7 @@
 #   bootstrap.sh            both
 #   bootstrap.sh venv       only .venv
 #   bootstrap.sh rabbitmq   only RabbitMQ
-#   bootstrap.sh servers    only what the tests against real servers start: Postfix, Dovecot, an OAuth2 server,
-#                           and what reads mails as a mail program does
+#   bootstrap.sh servers    only what the tests start or ask: Postfix, Dovecot, Node.js and packages of npm
 #   bootstrap.sh browser    only what looks at the mails: Chromium
 #
 # RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server),
@@ -14,6 +13,7 @@
 # tests, and so what they need.
 set -eu
 cd "$(dirname "$0")/../.."
+. deploy/local/packages.sh
 
 packaged_server=/usr/lib/rabbitmq/bin/rabbitmq-server
 packaged_postfix=/usr/lib/postfix/sbin/master
@@ -21,41 +21,7 @@ packaged_dovecot=/usr/sbin/dovecot
 policy=/usr/sbin/policy-rc.d
 stamp=.venv/.made-from
 
-say() {
-    printf '%s\n' "$*" >&2
-}
-
-give_up() {
-    say "$*"
-    exit 2
-}
-
-# --- Packages ---------------------------------------------------------------------------------------------------
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-can_install() {
-    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
-}
-
-apt_get() {
-    complaint=$(as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-        apt-get -qq -o DPkg::Lock::Timeout=120 "$@" 2>&1)
-}
-
-# Fresh machines have no package lists, and old lists name packages that are gone: try, refresh, try again.
-# Nothing is removed for it: a mail server that the machine has stays.
-install_package() {
-    can_install || return
-    say "Installing $1 from the distribution's packages (once; a minute or so)"
-    apt_get install -y --no-remove --no-install-recommends "$1" && return
-    say "Refreshing the package lists"
-    apt_get update && apt_get install -y --no-remove --no-install-recommends "$1" && return
-    say "$complaint"
-    return 1
-}
+# --- Servers ----------------------------------------------------------------------------------------------------
 
 # Servers are wanted for their programs only: their services, the names after the package's, are not started, now
 # or at the next boot. What runs here already is left alone, and so is the machine's own policy about services, if
@@ -123,6 +89,8 @@ require_venv() {
     contents=$(contents)
     made_from=$(cat "$stamp" 2>/dev/null) || made_from=
     [ "$made_from" = "$origin $contents" ] && return
+    # Python would empty the folder behind a link before it refuses the link.
+    [ ! -L .venv ] || give_up ".venv is a link to another environment, which is left alone: remove the link."
     require_venv_module
     say "Making .venv from requirements-dev.lock (once; a minute or so)"
     case $made_from in
@@ -166,10 +134,8 @@ require_test_servers() {
     [ -x "$packaged_postfix" ] || install_postfix || give_up "Postfix is missing: install it, or $leave_out."
     [ -x "$packaged_dovecot" ] || install_server dovecot-core dovecot.service dovecot.socket ||
         give_up "Dovecot is missing: install dovecot-core, or $leave_out."
-    require_node_program tests/support/identity "the tests' OAuth2 server" ||
-        give_up "The OAuth2 server could not be installed: mend that, or $leave_out."
-    require_node_program tests/support/reader "the tests' second reader of mails" ||
-        give_up "The second reader of mails could not be installed: mend that, or $leave_out."
+    require_node_packages tests/support/identity tests/support/checkers tests/support/reader deploy/publishers/node ||
+        give_up "Node.js or packages of npm could not be installed: mend that, or $leave_out."
 }
 
 # Without an answer the package would make the machine a mail server.
@@ -179,17 +145,23 @@ install_postfix() {
     install_server postfix postfix.service
 }
 
-# --- Node.js programs -------------------------------------------------------------------------------------------
+# --- Packages of npm --------------------------------------------------------------------------------------------
 
 # They need a newer Node.js than distributions have, so one comes as a Python package.
-require_node_program() {
-    modules=$1/node_modules
-    contents=$(cksum requirements-servers.lock "$1/package-lock.json")
-    [ -x "$(node)" ] && [ "$(cat "$modules/.made-from" 2>/dev/null)" = "$contents" ] && return
-    say "Installing Node.js and $2 into this folder (once; a minute or so)"
+require_node_packages() {
+    npm_stamp=.venv/.npm-made-from-${1##*/}
+    contents=$(for folder in "$@"; do cksum "$folder/package-lock.json"; done; cksum requirements-servers.lock)
+    has_node_packages "$@" && [ "$(cat "$npm_stamp" 2>/dev/null)" = "$contents" ] && return
+    say "Installing Node.js and npm's packages into this folder (once; a minute or so)"
+    rm -f "$npm_stamp"
     pip_install --require-hashes -r requirements-servers.lock || return
-    npm_ci "$1" || return
-    printf '%s\n' "$contents" >"$modules/.made-from"
+    for folder in "$@"; do npm_ci "$folder" || return; done
+    printf '%s\n' "$contents" >"$npm_stamp"
+}
+
+has_node_packages() {
+    [ -x "$(node)" ] || return
+    for folder in "$@"; do [ -d "$folder/node_modules" ] || return; done
 }
 
 node() {
@@ -210,7 +182,7 @@ without_browser="set NOTIFY_TEST_WITHOUT_BROWSER=1 to leave out the tests that n
 require_browser() {
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || install_browser ||
         give_up "Chromium is missing: install it, set CHROMIUM to its program, or $without_browser."
-    require_node_program deploy/gallery "what drives Chromium" ||
+    require_node_packages deploy/gallery ||
         give_up "What drives Chromium could not be installed: mend that, or $without_browser."
 }
 

@@ -22,7 +22,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
-        logins outage publish
+        logins management outage publish survey
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import random
 import subprocess
 from collections.abc import Iterator
@@ -11,22 +10,19 @@ from email import message_from_bytes, policy
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.utils import parseaddr
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from pydantic import ValidationError
 
-from deploy.local.node import node
 from tests.support.examples import NAMES, event_of, example
-from tests.support.real_servers import LEFT_OUT, missing
+from tests.support.node import READER, node_for
 from worker import mime
 from worker.address import Mailbox, one_line
 from worker.errors import PermanentError
 from worker.mime import File, Letter, compose
 from worker.render import Renderer
 
-READER: Final = Path(__file__).parents[1] / "support" / "reader" / "read.js"
 RENDERER: Final = Renderer(default_sender=Mailbox("Contensis Tŷ", "no-reply@contensis.com"))
 EVENTS: Final = 2_000
 HOSTILE: Final = (
@@ -128,17 +124,14 @@ def letters() -> Iterator[Letter]:
 @pytest.fixture(scope="module")
 def arrived(tmp_path_factory: pytest.TempPathFactory) -> list[Arrived]:
     """All letters, read by both."""
-    if os.environ.get(LEFT_OUT):
-        pytest.skip(f"LEFT OUT because {LEFT_OUT} is set: mails were read by Python's parser only")
-    if lack := missing():
-        pytest.fail(lack, pytrace=False)
+    program = node_for(READER)
     sent = list(letters())
     files = [tmp_path_factory.getbasetemp() / f"{number}.eml" for number in range(len(sent))]
     contents = [compose(letter) for letter in sent]
     for content, file in zip(contents, files, strict=True):
         file.write_bytes(content)
     read = subprocess.run(  # noqa: S603 - the project's script
-        [str(node()), str(READER)],
+        [str(program), str(READER / "read.js")],
         input="\n".join(map(str, files)),
         capture_output=True,
         text=True,

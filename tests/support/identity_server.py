@@ -16,8 +16,8 @@ import httpx
 import trustme
 
 from deploy.local.child import Child
-from deploy.local.node import node
 from deploy.local.rabbitmq import free_ports
+from tests.support.node import node
 
 PROGRAM: Final = Path(__file__).parent / "identity" / "server.js"
 MODULES: Final = PROGRAM.parent / "node_modules" / "oidc-provider"

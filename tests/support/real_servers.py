@@ -11,13 +11,10 @@ from typing import Final, Self
 
 import trustme
 
-from deploy.local.node import node
 from tests.support.dovecot import Dovecot
 from tests.support.identity_server import MODULES, TENANT, IdentityServer
+from tests.support.node import LEFT_OUT, node
 from tests.support.postfix import DAEMONS, LISTENERS, Postfix
-
-READER: Final = Path(__file__).parent / "reader" / "node_modules" / "mailparser"
-LEFT_OUT: Final = "NOTIFY_TEST_WITHOUT_REAL_SERVERS"
 
 USER: Final = "cms@contensis.example"
 PASSWORD: Final = "pa ss:word#=\"quoted\" 'single' \\ %2B+&;<>{}$HOME~`|^@é€🔑"
@@ -75,8 +72,6 @@ def _missing() -> Iterator[str]:
         yield "Dovecot"
     if node() is None or not MODULES.exists():
         yield "the OAuth2 server"
-    if not READER.exists():
-        yield "the second reader of mails"
 
 
 class RealServers:

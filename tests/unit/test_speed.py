@@ -1,4 +1,4 @@
-"""How long rendering a mail takes: told at the end of the run, and held to a bound that a busy machine keeps."""
+"""How long it takes to render a mail: told at the end of the run, and bounded as a busy machine keeps it."""
 
 import time
 from typing import Final
