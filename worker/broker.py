@@ -185,18 +185,22 @@ class Publisher:
         """Returns when the broker has taken responsibility for `message`, persistent and routed to a queue.
 
         `into` is a queue that has to be there: where others are bound too, such as the stream of dead letters,
-        the broker would take the message without it. Raises BrokerUnavailableError: nothing is known to have been
-        taken; it may be published again.
+        the broker would take the message without it. Raises BrokerUnavailableError: nothing is known to have
+        been taken; it may be published again.
         """
+        used: AbstractConnection | None = None
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
                 channel = await self._ready_channel()
+                used = self._connection
                 if into:
                     await channel.declare_queue(into, passive=True)
                 target = await channel.get_exchange(exchange, ensure=False)
                 await target.publish(message, key, mandatory=True)
         except BROKER_ERRORS as error:
-            if isinstance(error, _GONE):
+            if used is self._connection and (
+                isinstance(error, _GONE) or not isinstance(error, _OF_THE_MESSAGE)
+            ):
                 await self.close()
             raise BrokerUnavailableError(f"{exchange}: {_why(error)}") from error
 
@@ -211,7 +215,12 @@ class Publisher:
             if self._connection is None:
                 self._connection = await self._opened()
             if self._channel is None or self._channel.is_closed:
-                self._channel = await self._connection.channel(on_return_raises=True)
+                try:
+                    self._channel = await self._connection.channel(on_return_raises=True)
+                except BaseException:
+                    # It ended while it was being opened, when nobody heard of it: kept, it would stay so.
+                    await self.close()
+                    raise
             return self._channel
 
     async def _opened(self) -> AbstractConnection:
@@ -233,6 +242,9 @@ class Publisher:
 
 _GONE: Final = (PublishError, ChannelNotFoundEntity)
 """Said when a queue or exchange was deleted: a new connection declares it again."""
+
+_OF_THE_MESSAGE: Final = (DeliveryError, TimeoutError)
+"""Said of one message: the connection is good, or its end will be heard of."""
 
 
 def _why(error: Exception) -> str:
