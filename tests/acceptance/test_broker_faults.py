@@ -1,7 +1,7 @@
 """The broker and the mail server in trouble under load: stopped, killed, short of memory, full, and away.
 
-The node is this module's own. It is restarted in good order before it is killed: RabbitMQ 3.10 loses the
-leader of a quorum queue that is younger than about a second when the node is killed.
+The node is this module's own. It is restarted in good order before it is killed: RabbitMQ 3.10 loses a quorum
+queue or a stream that is younger than a second or two when the node is killed.
 
 Not shown here: at-least-once dead-lettering by the broker itself into a full dead queue, which RabbitMQ tries
 again only every 180 seconds.
@@ -64,12 +64,12 @@ async def test_a_broker_that_goes_and_comes_back_under_load_costs_nothing(
 ) -> None:
     """Whether stopped in good order or killed: what was in work is known when it is delivered again."""
     due = addresses(cases(600, 3_000))
+    world.smtp.delay("BODY", REPLY_SECONDS)
+    worker = await world.worker()
     if fault == "killed":
         await asyncio.to_thread(node.restart)
     async with declared(node.url, world.prefix) as channel:
         await publish_all(channel, world.prefix, map(message_to, due))
-    world.smtp.delay("BODY", REPLY_SECONDS)
-    worker = await world.worker()
     await world.smtp.until_accepted(100)
     await asyncio.to_thread(node.stop if fault == "stopped" else node.kill)
     before = len(world.smtp.accepted)
