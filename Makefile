@@ -1,7 +1,8 @@
 # Two commands do it all: `make demo` and `make test`. Both set up what they need; nothing but python3 is taken
 # as given. RABBITMQ_HOME=<folder> uses another RabbitMQ server than the distribution's package.
 # RABBITMQ_ROOT=<folder> uses the one in a root folder, as test-rabbitmq4 does.
-# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves out the tests that need Postfix and Dovecot (so root) or Node.js.
+# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves out the tests that need Postfix and Dovecot (so root) or Node.js,
+# NOTIFY_TEST_WITHOUT_BROWSER=1 those that look at the mails in Chromium.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -12,7 +13,8 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 	--no-emit-index-url --no-header --quiet
 
 .NOTPARALLEL:
-.PHONY: help setup venv servers demo up test test-rabbitmq4 soak lint format schemas definitions lock sbom image clean
+.PHONY: help setup venv servers browser demo up gallery test test-rabbitmq4 soak lint format schemas definitions lock \
+	sbom image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,13 +28,19 @@ venv:
 servers: ## what the tests start or ask: Postfix, Dovecot, Node.js and packages of npm (as root)
 	@sh deploy/local/bootstrap.sh servers
 
+browser: ## what looks at the mails: Chromium
+	@sh deploy/local/bootstrap.sh browser
+
 demo: setup ## the main job: events in, mails and dead letters out, compared with what has to come
 	@$(PYTHON) -m deploy.local.demo
 
 up: setup ## the same, and it all stays until Ctrl-C
 	@$(PYTHON) -m deploy.local.demo --stay
 
-test: setup servers lint ## format, lint, types and all tests, against real private servers (as root)
+gallery: venv browser ## every mail in Chromium: contact sheets in deploy/gallery, and what is wrong with any
+	@$(PYTHON) -m deploy.gallery.make
+
+test: setup servers browser lint ## format, lint, types and all tests, against real private servers (as root)
 	$(PYTHON) -m pytest
 
 test-rabbitmq4: venv servers ## the tests against RabbitMQ 4.0, in a root folder; a part: TESTS=<path> (as root)

@@ -125,6 +125,12 @@ def dead_stream(prefix: str = DEFAULT_PREFIX) -> str:
     return f"{prefix}.journal.dead"
 
 
+def dead_queue_of(dead_class: str, prefix: str = DEFAULT_PREFIX) -> str:
+    """The dead queue that takes letters of a class: the key of each begins with it."""
+    name = next(name for name, keys in DEAD_QUEUES.items() if f"{dead_class}.#" in keys)
+    return dead_queue(name, prefix)
+
+
 def topology(prefix: str = DEFAULT_PREFIX) -> Topology:
     """Everything the worker cannot do without, under `prefix`."""
     return Topology(prefix, _exchanges(prefix), _queues(prefix), _bindings(prefix))

@@ -181,14 +181,19 @@ class Publisher:
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
 
-    async def publish(self, exchange: str, key: str, message: aio_pika.Message) -> None:
+    async def publish(self, exchange: str, key: str, message: aio_pika.Message, *, into: str = "") -> None:
         """Returns when the broker has taken responsibility for `message`, persistent and routed to a queue.
 
-        Raises BrokerUnavailableError: nothing is known to have been taken; it may be published again.
+        `into` is a queue that has to be there: where others are bound too, such as the stream of dead letters,
+        the broker would take the message without it. Raises BrokerUnavailableError: nothing is known to have been
+        taken; it may be published again.
         """
         try:
             async with asyncio.timeout(PUBLISH_SECONDS):
-                target = await (await self._ready_channel()).get_exchange(exchange, ensure=False)
+                channel = await self._ready_channel()
+                if into:
+                    await channel.declare_queue(into, passive=True)
+                target = await channel.get_exchange(exchange, ensure=False)
                 await target.publish(message, key, mandatory=True)
         except BROKER_ERRORS as error:
             if isinstance(error, _GONE):

@@ -6,6 +6,8 @@ Exit codes: 0 done, 1 a check failed, 2 bad settings, usage or refused, 3 broker
 import asyncio
 import os
 import sys
+import tempfile
+import webbrowser
 from collections.abc import AsyncIterable, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Final, Never, TypeVar
@@ -14,7 +16,7 @@ from urllib.parse import urlsplit
 import typer
 
 from contracts import definitions
-from worker import __version__, screens, service, survey, telemetry
+from worker import __version__, preview, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError
 from worker.check import check, unreadable
@@ -27,6 +29,7 @@ from worker.publish import publish as publish_event
 from worker.send_test import send_test
 from worker.sender.lookup import Server
 from worker.settings import Settings, SettingsError, load, rows
+from worker.template_files import TemplatesError
 
 REFUSED: Final = 2
 UNREACHABLE: Final = 3
@@ -107,8 +110,8 @@ def run(settings: SettingsFile = None) -> None:
         _complete(service.run(known))
     except (BrokerRefusedError, NotDeclaredError) as error:
         _refuse(str(error))
-    except PermanentError as error:
-        _refuse(f"The templates cannot be loaded: {error}")
+    except TemplatesError as error:
+        _refuse_templates(error)
     except TopologyDiffersError as error:
         _refuse(
             "The broker has queues or exchanges that differ from what the worker needs:",
@@ -160,6 +163,45 @@ def send_test_mail(
     """Send one test mail, and print what the mail server says; exit code 1 if it cannot be sent."""
     findings = _print(settings, lambda known: send_test(known, to, sender), as_json=as_json)
     _say_next("To see each step on the way: notify-worker check", findings, after=1)
+
+
+@app.command("preview")
+def preview_mails(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="[FAMILY|MAIL|FILE|-]", help="Which mails.", show_default="every mail there is"),
+    ] = "",
+    settings: SettingsFile = None,
+    *,
+    lang: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TAG", help="Language; again for more.", show_default="every one"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to.", show_default="a new temporary folder")
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Show them in the browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write mails to files, text beside HTML, as a phone and as a desktop shows them; nothing is sent.
+
+    FAMILY is workflow, form, password-reset or system, MAIL one of its mails, such as workflow/submit: both are
+    shown as example events lead to them. FILE is an event as JSON. Exit code 1 if a mail cannot be made.
+    """
+    known = _loaded(settings)
+    try:
+        previews = preview.chosen(what, service.renderer(known), lang or ())
+        folder = out or Path(tempfile.mkdtemp(prefix="notify-preview-"))
+        shown = preview.save(previews, folder)
+    except TemplatesError as error:
+        _refuse_templates(error)
+    except (ValueError, OSError, PermanentError) as error:
+        _refuse(str(error))
+    screens.print_previews(shown, folder, as_json=as_json)
+    index = (folder / preview.INDEX).resolve()
+    if not (open_it and webbrowser.open(index.as_uri())):
+        typer.echo(f"To look at them, open {index} in a browser.", err=True)
+    raise typer.Exit(not all(item.files for item in shown))
 
 
 @app.command()
@@ -243,6 +285,14 @@ def _loaded(file: Path | None) -> Settings:
         return load(os.environ, file)
     except SettingsError as error:
         _refuse("The settings cannot be read:", *error.faults)
+
+
+def _refuse_templates(error: TemplatesError) -> Never:
+    _refuse(
+        "No mail can be made with these templates in NOTIFY_TEMPLATES_DIR:",
+        *map(str, error.faults),
+        "Correct them; with NOTIFY_TEMPLATES_FALLBACK=true the worker starts with its own in their place.",
+    )
 
 
 def _broker_url(settings: Settings) -> str:

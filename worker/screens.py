@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from rich import box
@@ -11,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.errors import PermanentError
 from worker.findings import Finding, Mark
+from worker.preview import INDEX, Shown
 from worker.settings import Row
 from worker.survey import APPLY, Found, State
 
@@ -61,6 +64,38 @@ async def print_findings(findings: AsyncIterable[Finding], *, as_json: bool) -> 
     if as_json:
         print_json([_finding_object(finding) for finding in shown])
     return shown
+
+
+def print_previews(shown: Sequence[Shown], folder: Path, *, as_json: bool) -> None:
+    """Write what was previewed to stdout, a line each; as JSON it is one document.
+
+    `{index, mails: [{mail, languages, to, sent, subject, text, html, eml}]}` with paths of files; a mail that
+    cannot be made has `code` and `error` in place of the last four.
+    """
+    if as_json:
+        print_json({"index": str(folder / INDEX), "mails": [_preview_object(item) for item in shown]})
+    else:
+        print_plain(("LANGUAGE", "FILE", "SUBJECT"), map(_preview_line, shown))
+
+
+def _preview_line(item: Shown) -> tuple[str, ...]:
+    addressee, outcome = item.preview.addressee, item.preview.outcome
+    says = f"{outcome.reason}: {outcome}" if isinstance(outcome, PermanentError) else outcome.subject
+    return " ".join(addressee.languages), item.files["html"].name if item.files else "(none)", says
+
+
+def _preview_object(item: Shown) -> dict[str, Any]:
+    addressee, outcome = item.preview.addressee, item.preview.outcome
+    document: dict[str, Any] = {
+        "mail": addressee.variant,
+        "languages": addressee.languages,
+        "to": addressee.to,
+        "sent": addressee.wanted,
+    }
+    if isinstance(outcome, PermanentError):
+        return document | {"code": outcome.reason, "error": str(outcome)}
+    files = {kind: str(path) for kind, path in item.files.items()}
+    return document | {"subject": outcome.subject} | files
 
 
 def print_topology(found: Sequence[Found], *, as_json: bool) -> None:

@@ -32,6 +32,7 @@ from worker.journal import Journal, JournalMissingError
 from worker.logins import Logins
 from worker.outage import Outage, guard
 from worker.pipeline import Pipeline
+from worker.proofread import opened
 from worker.quarantine import Quarantine
 from worker.recent import RecentMails
 from worker.redact import Redactor
@@ -55,7 +56,7 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings) -> None:
-    """The worker's whole life. Raises BrokerRefusedError and TopologyDiffersError at start."""
+    """The worker's whole life. Raises TemplatesError, BrokerRefusedError and TopologyDiffersError at start."""
     await Service(settings).run()
 
 
@@ -184,9 +185,8 @@ class Service:
             give_up_seconds=own.retry_give_up_seconds,
             now=lambda: datetime.now(UTC),
         )
-        renderer = Renderer(default_sender=default_sender(self._settings), templates_dir=own.templates_dir)
         return Pipeline(
-            renderer,
+            renderer(self._settings),
             courier.deliver,
             settler.settle,
             journal=self._journal,
@@ -274,6 +274,17 @@ def _limits(settings: Settings) -> Limits:
         messages_per_minute=rate,
         reserved=RESERVED_WHERE_LIMITED if rate else 0,
     )
+
+
+def renderer(settings: Settings) -> Renderer:
+    """What makes mails of events. Raises TemplatesError."""
+    own = settings.worker
+    stationery, passed_over = opened(
+        own.templates_dir, fallback=own.templates_fallback, bilingual=own.languages_together
+    )
+    for fault in passed_over:
+        log.warning("a file of templates is passed over", action=Action.WARN, text=str(fault))
+    return Renderer(default_sender=default_sender(settings), stationery=stationery)
 
 
 def default_sender(settings: Settings) -> Mailbox | None:

@@ -18,7 +18,7 @@ from contracts.dead_letter import ABOUT, header_name
 from contracts.events import Event, expiry_of
 from contracts.signals import Action, Attribute
 from contracts.signals import Span as SpanName
-from contracts.topology import dead_exchange, retry_tier
+from contracts.topology import dead_exchange, dead_queue_of, retry_tier
 from worker import owed, telemetry
 from worker.adoption import Runs
 from worker.broker import BrokerRefusedError, BrokerUnavailableError
@@ -35,11 +35,23 @@ DEAD_ID: Final = header_name("dead_id")
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A message to publish, and the queue that it has to get into."""
+
+    exchange: str
+    key: str
+    message: aio_pika.Message
+    queue: str
+
+
 class Publish(Protocol):
     """Returns when the broker has confirmed. Raises BrokerUnavailableError."""
 
-    def __call__(self, exchange: str, key: str, message: aio_pika.Message) -> Awaitable[None]:
-        """Publishes `message`, mandatory."""
+    def __call__(
+        self, exchange: str, key: str, message: aio_pika.Message, *, into: str = ""
+    ) -> Awaitable[None]:
+        """Publishes `message`, mandatory; the queue `into` has to be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +76,9 @@ class Settler:
             await delivery.give_back()
         else:
             copies = list(self._copies(delivery, event, settlement, span, now))
-            for exchange, key, message in copies:
-                await self._confirmed(exchange, key, message)
-            self._record(delivery, event, settlement, span, [message for _, _, message in copies])
+            for copy in copies:
+                await self._confirmed(copy)
+            self._record(delivery, event, settlement, span, [copy.message for copy in copies])
             await self.journal.confirmed()
             self.runs.settled(delivery.run)
             await delivery.ack()
@@ -74,22 +86,24 @@ class Settler:
 
     def _copies(
         self, delivery: Delivery, event: Event | None, settlement: Settlement, span: Span, now: datetime
-    ) -> Iterator[tuple[str, str, aio_pika.Message]]:
+    ) -> Iterator[Copy]:
         if settlement.dead:
             error = settlement.dead.error
-            key = f"{ABOUT[error.reason].dead_class}.{error.reason}"
+            dead_class = ABOUT[error.reason].dead_class
             message = self.copies.dead(delivery, event, settlement.dead, span, now)
-            yield dead_exchange(self.prefix), key, message
+            queue = dead_queue_of(dead_class, self.prefix)
+            yield Copy(dead_exchange(self.prefix), f"{dead_class}.{error.reason}", message, queue)
         if settlement.retry:
             message = self.copies.retry(delivery, event, settlement.retry, span, now)
-            yield retry_tier(settlement.retry.tier, self.prefix), delivery.queue, message
+            tier = retry_tier(settlement.retry.tier, self.prefix)
+            yield Copy(tier, delivery.queue, message, tier)
 
-    async def _confirmed(self, exchange: str, key: str, message: aio_pika.Message) -> None:
-        attributes = {Attribute.MESSAGING_SYSTEM: "rabbitmq", Attribute.MESSAGING_ROUTING_KEY: key}
-        with telemetry.span(f"{SpanName.SEND} {exchange}", SpanKind.PRODUCER, attributes=attributes):
+    async def _confirmed(self, copy: Copy) -> None:
+        attributes = {Attribute.MESSAGING_SYSTEM: "rabbitmq", Attribute.MESSAGING_ROUTING_KEY: copy.key}
+        with telemetry.span(f"{SpanName.SEND} {copy.exchange}", SpanKind.PRODUCER, attributes=attributes):
             while True:
                 try:
-                    return await self.publish(exchange, key, message)
+                    return await self.publish(copy.exchange, copy.key, copy.message, into=copy.queue)
                 except (BrokerUnavailableError, BrokerRefusedError) as error:
                     log.warning(
                         "a copy could not be published; trying again",

@@ -6,9 +6,11 @@
 #   bootstrap.sh venv       only .venv
 #   bootstrap.sh rabbitmq   only RabbitMQ
 #   bootstrap.sh servers    only what the tests start or ask: Postfix, Dovecot, Node.js and packages of npm
+#   bootstrap.sh browser    only what looks at the mails: Chromium
 #
-# RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server).
-# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves those tests out, and so what they need.
+# RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server),
+# CHROMIUM another browser's program. NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 and NOTIFY_TEST_WITHOUT_BROWSER=1 leave out
+# tests, and so what they need.
 set -eu
 cd "$(dirname "$0")/../.."
 . deploy/local/packages.sh
@@ -127,13 +129,12 @@ install_rabbitmq() {
 # --- What the tests against real servers start ------------------------------------------------------------------
 
 leave_out="set NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 to leave out the tests that need it"
-npm_stamp=.venv/.npm-made-from
 
 require_test_servers() {
     [ -x "$packaged_postfix" ] || install_postfix || give_up "Postfix is missing: install it, or $leave_out."
     [ -x "$packaged_dovecot" ] || install_server dovecot-core dovecot.service dovecot.socket ||
         give_up "Dovecot is missing: install dovecot-core, or $leave_out."
-    require_node_packages tests/support/identity tests/support/checkers deploy/publishers/node ||
+    require_node_packages tests/support/identity tests/support/checkers tests/support/reader deploy/publishers/node ||
         give_up "Node.js or packages of npm could not be installed: mend that, or $leave_out."
 }
 
@@ -144,12 +145,14 @@ install_postfix() {
     install_server postfix postfix.service
 }
 
-# The tests' OAuth2 server, what checks contracts and manifests, and the publisher in JavaScript. They need a newer
-# Node.js than distributions have, so one comes as a Python package.
+# --- Packages of npm --------------------------------------------------------------------------------------------
+
+# They need a newer Node.js than distributions have, so one comes as a Python package.
 require_node_packages() {
+    npm_stamp=.venv/.npm-made-from-${1##*/}
     contents=$(for folder in "$@"; do cksum "$folder/package-lock.json"; done; cksum requirements-servers.lock)
     has_node_packages "$@" && [ "$(cat "$npm_stamp" 2>/dev/null)" = "$contents" ] && return
-    say "Installing Node.js and npm's packages for the tests into this folder (once; a minute or so)"
+    say "Installing Node.js and npm's packages into this folder (once; a minute or so)"
     rm -f "$npm_stamp"
     pip_install --require-hashes -r requirements-servers.lock || return
     for folder in "$@"; do npm_ci "$folder" || return; done
@@ -172,10 +175,26 @@ npm_ci() {
         --loglevel=error >/dev/null
 }
 
+# --- What looks at the mails --------------------------------------------------------------------------------------
+
+without_browser="set NOTIFY_TEST_WITHOUT_BROWSER=1 to leave out the tests that need it"
+
+require_browser() {
+    [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || install_browser ||
+        give_up "Chromium is missing: install it, set CHROMIUM to its program, or $without_browser."
+    require_node_packages deploy/gallery ||
+        give_up "What drives Chromium could not be installed: mend that, or $without_browser."
+}
+
+# A font for Latin letters as most mail programs have them, and one for Arabic.
+install_browser() {
+    install_package chromium && install_package fonts-liberation && install_package fonts-dejavu-core
+}
+
 what=${1:-all}
 case $what in
-    all | venv | rabbitmq | servers) ;;
-    *) give_up "usage: bootstrap.sh [venv|rabbitmq|servers]" ;;
+    all | venv | rabbitmq | servers | browser) ;;
+    *) give_up "usage: bootstrap.sh [venv|rabbitmq|servers|browser]" ;;
 esac
 if [ "$what" = servers ]; then
     if [ -n "${NOTIFY_TEST_WITHOUT_REAL_SERVERS:-}" ]; then
@@ -184,6 +203,10 @@ if [ "$what" = servers ]; then
     fi
     [ "$(id -u)" = 0 ] || give_up "Only root can start Postfix: run this as root, or $leave_out."
 fi
+if [ "$what" = browser ] && [ -n "${NOTIFY_TEST_WITHOUT_BROWSER:-}" ]; then
+    say "Looking at the mails is left out: NOTIFY_TEST_WITHOUT_BROWSER is set."
+    exit
+fi
 if [ "$what" != rabbitmq ]; then
     require_python
     require_venv
@@ -191,4 +214,5 @@ fi
 case $what in
     all | rabbitmq) require_rabbitmq ;;
     servers) require_test_servers ;;
+    browser) require_browser ;;
 esac

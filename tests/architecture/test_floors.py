@@ -14,8 +14,9 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     ("ground", "worker errors settings settings_file worker_settings telemetry address redact tolerance"),
     (
         "pure deciders",
-        """decode render addressees answers canvas contents piece placeholders stationery wording mime
-        outcome verdict retry owed findings smtp smtp.plan smtp.replies smtp.pool smtp.certificate smtp.claims
+        """decode render addressees answers canvas contents look piece placeholders proofread specimens
+        stationery template_files template_names wording writing mime outcome verdict retry owed findings
+        smtp smtp.plan smtp.replies smtp.pool smtp.certificate smtp.claims
         sender sender.spf_record sender.spf_macros""",
     ),
     (
@@ -27,7 +28,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     ),
     ("composed steps", "consume deliver approach"),
     ("life cycle", "service"),
-    ("commands", "cli screens check send_test __main__"),
+    ("commands", "cli screens check preview send_test __main__"),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
 

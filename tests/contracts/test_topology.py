@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.dead_letter import DeadClass
 from contracts.events import FAMILIES
 from contracts.topology import (
     LANE_KEYS,
     Lane,
     dead_exchange,
     dead_queue,
+    dead_queue_of,
     events_exchange,
     journal_topology,
     retry_tier,
@@ -149,6 +151,13 @@ def test_parts_name_what_the_topology_declares(prefix: str) -> None:
     assert {work_queue(lane, prefix) for lane in Lane} <= queues
     assert {dead_queue(name, prefix) for name in ("config", "poison", "exhausted", "unroutable")} <= queues
     assert max(map(len, exchanges | queues)) <= 255
+
+
+@pytest.mark.parametrize("dead_class", DeadClass)
+def test_every_class_of_dead_letters_has_one_queue(dead_class: str) -> None:
+    """The one that is bound to its keys."""
+    bound = {binding.queue for binding in topology().bindings if binding.key == f"{dead_class}.#"}
+    assert {dead_queue_of(dead_class)} == bound
 
 
 def test_every_family_has_one_lane() -> None:

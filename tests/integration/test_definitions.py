@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -49,11 +50,16 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRabbitMQ]:
     """A broker set up by an administrator: users first, then the file."""
     with PrivateRabbitMQ(tmp_path_factory.mktemp("definitions"), management=True) as broker:
         with pytest.raises(ChildError, match="no_such_user"):
-            broker.ctl("import_definitions", str(FILE))
+            bring_in(broker)
         for role in Role:
             broker.ctl("add_user", user_name(role), PASSWORD)
-        broker.ctl("import_definitions", str(FILE))
+        bring_in(broker)
         yield broker
+
+
+def bring_in(node: PrivateRabbitMQ) -> None:
+    """Import the file, from the node's own folder: a node in a root folder sees no other."""
+    node.ctl("import_definitions", str(shutil.copy(FILE, node.log.parent)))
 
 
 @asynccontextmanager
@@ -82,7 +88,7 @@ async def test_importing_again_changes_nothing(node: PrivateRabbitMQ) -> None:
     """Passwords stay, and so do messages."""
     async with user(node, Role.PUBLISHER) as connection:
         await publish(await connection.channel(), events_exchange(), "system.info.test")
-    node.ctl("import_definitions", str(FILE))
+    bring_in(node)
     async with user(node, Role.WORKER) as connection:
         message = await take(await connection.channel(), STANDARD)
         assert message.routing_key == "system.info.test"

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NODE_PACKAGES = ("tests/support/identity", "tests/support/checkers", "deploy/publishers/node")
+NODE_PACKAGES = (
+    "tests/support/identity",
+    "tests/support/checkers",
+    "tests/support/reader",
+    "deploy/publishers/node",
+)
+GALLERY = "deploy/gallery"
 TOOLS = ("sh", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "mkdir", "rm", "sleep", "touch")
 
 SUDO = 'exec "$@"'
@@ -30,6 +36,7 @@ case "$*" in
 *rabbitmq-server*) touch {server}; chmod 755 {server} ;;
 *postfix*) touch {machine}/postfix; chmod 755 {machine}/postfix ;;
 *dovecot-core*) touch {machine}/dovecot; chmod 755 {machine}/dovecot ;;
+*chromium*) touch {bin}/chromium; chmod 755 {bin}/chromium ;;
 esac
 """
 # Root, unless there is a `user`.
@@ -60,7 +67,7 @@ class Machine:
         self.policy = folder / "policy-rc.d"
         self.server = folder / "rabbitmq-server"
         self._bin, self._calls, self._checkout = folder / "bin", folder / "calls", folder / "checkout"
-        packages = [self._checkout / folder for folder in NODE_PACKAGES]
+        packages = [self._checkout / folder for folder in (*NODE_PACKAGES, GALLERY)]
         for path in (self._bin, self._calls, self._checkout / "deploy" / "local", *packages):
             path.mkdir(parents=True)
         for name in ("requirements-dev.lock", "requirements-servers.lock", "pyproject.toml"):

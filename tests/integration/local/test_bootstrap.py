@@ -260,3 +260,52 @@ def test_the_tests_servers_can_be_left_out(machine: Machine) -> None:
     assert code == 0
     assert said == ["The tests against real servers are left out: NOTIFY_TEST_WITHOUT_REAL_SERVERS is set."]
     assert machine.calls("apt-get") == []
+
+
+WITHOUT_BROWSER = "set NOTIFY_TEST_WITHOUT_BROWSER=1 to leave out the tests that need it"
+
+
+def test_the_browser_is_installed_once(tester: Machine) -> None:
+    """With fonts for what mails say, and what drives it from its lock; no root is asked for."""
+    tester.has("user")
+    code, said = tester.setup("browser")
+    assert (code, len(said)) == (0, 4), said
+    installed = [call.rpartition(" ")[2] for call in tester.calls("apt-get")]
+    assert installed == ["chromium", "fonts-liberation", "fonts-dejavu-core"]
+    assert " ci --prefix deploy/gallery --ignore-scripts " in tester.calls("node")[-1]
+    assert tester.setup("browser") == (0, [])
+
+
+def test_another_browser_can_be_named(tester: Machine) -> None:
+    """CHROMIUM is its program."""
+    assert tester.setup("browser", CHROMIUM="/opt/chrome")[0] == 0
+    assert tester.calls("apt-get") == []
+
+
+@pytest.mark.parametrize(
+    ("lacks", "line"),
+    [
+        pytest.param(
+            "broken",
+            f"Chromium is missing: install it, set CHROMIUM to its program, or {WITHOUT_BROWSER}.",
+            id="packages",
+        ),
+        pytest.param(
+            "offline",
+            f"What drives Chromium could not be installed: mend that, or {WITHOUT_BROWSER}.",
+            id="net",
+        ),
+    ],
+)
+def test_a_browser_that_cannot_be_had_is_said(tester: Machine, lacks: str, line: str) -> None:
+    """Mails that nobody looked at must not look as if they were sound."""
+    tester.has(lacks)
+    code, said = tester.setup("browser")
+    assert (code, said[-1]) == (2, line)
+
+
+def test_the_browser_can_be_left_out(machine: Machine) -> None:
+    """That is said, and nothing is installed."""
+    code, said = machine.setup("browser", NOTIFY_TEST_WITHOUT_BROWSER="1")
+    assert (code, said) == (0, ["Looking at the mails is left out: NOTIFY_TEST_WITHOUT_BROWSER is set."])
+    assert machine.calls("apt-get") == []
