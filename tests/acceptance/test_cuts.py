@@ -41,7 +41,7 @@ ALSO_WHILE_CONNECTING: Final = 0.1
 CONNECTING_SECONDS: Final = 0.15
 
 MOST_REPEATS_A_CUT: Final = 32
-SECONDS_BEFORE_A_CUT: Final = 0.3
+SECONDS_BEFORE_A_CUT: Final = 1.0
 SECONDS_AFTER_A_CUT: Final = 1.0
 """What two workers may send twice: as many mails as one has in work, and none that was accepted long before."""
 

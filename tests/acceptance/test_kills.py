@@ -13,7 +13,7 @@ REPLY_SECONDS: Final = 0.1
 SESSIONS: Final = 8
 
 MOST_REPEATS_A_KILL: Final = SESSIONS
-SECONDS_BEFORE_A_KILL: Final = 0.3
+SECONDS_BEFORE_A_KILL: Final = 1.0
 SECONDS_AFTER_A_KILL: Final = 0.1
 """What a kill may repeat: what stood between the server's acceptance and the worker's record of it.
 
