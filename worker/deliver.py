@@ -5,7 +5,8 @@ consuming of all, and where the settings are at fault nothing is tried again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -29,6 +30,10 @@ from worker.smtp.plan import ConnectionPlan
 from worker.smtp.pool import BudgetSpentError, Pool, PoolClosedError, Slot
 from worker.smtp.replies import Reply
 from worker.smtp.session import Session, StaleSessionError
+
+SENDING_SECONDS: Final = 300.0
+"""How long a server may take until it has the whole message; with the wait for a session, and for the final
+reply, far below the broker's consumer time-out of 30 minutes."""
 
 _TOO_MANY: Final = frozenset({Reason.SMTP_THROTTLED, Reason.SMTP_BUSY})
 """Said to a session that is one too many, while others are open."""
@@ -129,9 +134,10 @@ async def _transact(slot: Slot[Session], plan: ConnectionPlan, mail: Mail) -> Re
     }
     with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes) as span:
         try:
-            reply = await slot.session.send(
-                sender.address, mail.letter.to.address, message, smtputf8=needs_smtputf8(mail.letter)
-            )
+            async with bounded(lambda: not slot.session.committed):
+                reply = await slot.session.send(
+                    sender.address, mail.letter.to.address, message, smtputf8=needs_smtputf8(mail.letter)
+                )
         except asyncio.CancelledError:
             if slot.session.committed:
                 raise _cut_off() from None
@@ -139,6 +145,31 @@ async def _transact(slot: Slot[Session], plan: ConnectionPlan, mail: Mail) -> Re
         span.set_attribute(Attribute.SMTP_STATUS_CODE, reply.code)
         span.set_attribute(Attribute.SMTP_ENHANCED_CODE, reply.enhanced)
         return reply
+
+
+@asynccontextmanager
+async def bounded(may_be_cut: Callable[[], bool], seconds: float = SENDING_SECONDS) -> AsyncIterator[None]:
+    """Cuts the block off after `seconds`, unless it may not be cut off then. Raises TransientError.
+
+    Each reply has a time-out of its own; a server that takes a large message drop by drop has none.
+    """
+    task, cut = asyncio.current_task(), False
+
+    def cut_off() -> None:
+        nonlocal cut
+        if task is not None and may_be_cut():
+            cut = task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, cut_off)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not cut or (task is not None and task.uncancel()):
+            raise
+        detail = f"the server did not take the message within {seconds:.0f} seconds"
+        raise TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.SERVER) from None
+    finally:
+        timer.cancel()
 
 
 def _check_expiry(mail: Mail) -> None:
