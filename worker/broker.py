@@ -179,24 +179,33 @@ class Publisher:
         self._prepare = prepare
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
+        self._lost: asyncio.Future[str] | None = None
         self._opening = asyncio.Lock()
 
-    async def publish(self, exchange: str, key: str, message: aio_pika.Message, *, into: str = "") -> None:
+    async def publish(
+        self,
+        exchange: str,
+        key: str,
+        message: aio_pika.Message,
+        *,
+        into: str = "",
+        patience: float | None = PUBLISH_SECONDS,
+    ) -> None:
         """Returns when the broker has taken responsibility for `message`, persistent and routed to a queue.
 
         `into` is a queue that has to be there: where others are bound too, such as the stream of dead letters,
         the broker would take the message without it. Raises BrokerUnavailableError: nothing is known to have
-        been taken; it may be published again.
+        been taken; it may be published again. Without `patience`, seconds, it waits for as long as the
+        connection lives: in a memory alarm each new try would be one copy more when it ends.
         """
         used: AbstractConnection | None = None
         try:
-            async with asyncio.timeout(PUBLISH_SECONDS):
+            async with asyncio.timeout(patience):
                 channel = await self._ready_channel()
-                used = self._connection
-                if into:
-                    await channel.declare_queue(into, passive=True)
-                target = await channel.get_exchange(exchange, ensure=False)
-                await target.publish(message, key, mandatory=True)
+                used, lost = self._connection, self._lost
+                if lost is None:
+                    raise ConnectionError("the connection was closed")
+                await unless_lost(lost, _publish(channel, exchange, key, message, into))
         except BROKER_ERRORS as error:
             if used is self._connection and (
                 isinstance(error, _GONE) or not isinstance(error, _OF_THE_MESSAGE)
@@ -225,6 +234,7 @@ class Publisher:
 
     async def _opened(self) -> AbstractConnection:
         connection = await connect(self._url, self._name)
+        self._lost = end_of(connection)
         # The client does not count a connection as closed that ended by itself.
         connection.close_callbacks.add(self._forget)
         try:
@@ -238,6 +248,15 @@ class Publisher:
     def _forget(self, connection: AbstractConnection | None, _why: BaseException | None = None) -> None:
         if connection is self._connection:
             self._connection, self._channel = None, None
+
+
+async def _publish(
+    channel: AbstractChannel, exchange: str, key: str, message: aio_pika.Message, into: str
+) -> None:
+    if into:
+        await channel.declare_queue(into, passive=True)
+    target = await channel.get_exchange(exchange, ensure=False)
+    await target.publish(message, key, mandatory=True)
 
 
 _GONE: Final = (PublishError, ChannelNotFoundEntity)

@@ -8,6 +8,7 @@ channel or consumer that ends for whatever reason is answered in one way: everyt
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Final
 
@@ -116,6 +117,9 @@ class Consumers:
         What is cut off has a moment to settle what is known of it.
         """
         self.pause(Pause.DRAIN)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, CANCEL_SECONDS)):
+                await self.paused()
         await _wait_for(set(self._in_work), seconds)
         cut_off = set(self._in_work)
         for task in cut_off:
@@ -189,12 +193,12 @@ class Consumers:
                 await asyncio.sleep(self._watch_seconds)
                 for lane in Lane:
                     name = work_queue(lane, self._prefix)
-                    declared = await channel.declare_queue(name, passive=True)
+                    declared = await channel.declare_queue(name, passive=True, timeout=CANCEL_SECONDS)
                     waiting = declared.declaration_result.message_count or 0
                     if silence.at(lane, self._arrived[lane], waiting if self._has_room(lane) else 0):
                         lose(lost, f"{waiting} messages wait in {name} and none arrives")
         except BROKER_ERRORS as error:
-            log.debug("the watchdog ended", action=Action.WARN, error=type(error).__name__)
+            lose(lost, f"the watchdog got no answer: {type(error).__name__}")
 
     def _has_room(self, lane: Lane) -> bool:
         in_work = sum(1 for of in self._in_work.values() if of is lane)
