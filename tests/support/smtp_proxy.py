@@ -8,7 +8,8 @@
         assert proxy.failed == [Point.MAIL, Point.MAIL, Point.MAIL]
 
 At a point the server has heard what the point is named after and nothing more, and its reply has come as far as
-here: the client never hears it. The dialogue has to be in plain text, and may be pipelined.
+here: the client never hears it. Only amid a message nothing is owed to the client: its 354 has come through.
+The dialogue has to be in plain text, and may be pipelined.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ class Point(StrEnum):
     EHLO = "EHLO"
     MAIL = "MAIL"
     RCPT = "RCPT"
+    DATA = "DATA"
     CONTENT = "CONTENT"
     DOT = "DOT"
 
@@ -162,9 +164,10 @@ class FaultyProxy:
         talking = asyncio.create_task(self._pass_commands(dialogue, here, server))
         try:
             await asyncio.wait({listening, talking}, return_when=asyncio.FIRST_COMPLETED)
-            if talking.done() and (failure := talking.result()) and failure.point is not Point.CONTENT:
+            failure = talking.result() if talking.done() else None
+            if failure and failure.point is not Point.CONTENT:
                 await listening
-            return talking.result() if talking.done() else None
+            return failure
         finally:
             listening.cancel()
             talking.cancel()
@@ -175,9 +178,10 @@ class FaultyProxy:
     ) -> Failure | None:
         while data := await here.read(BUFFER_BYTES):
             for part, point in dialogue.said(data):
+                failure = self._next(point, dialogue) if point else None
+                dialogue.is_over = failure is not None
                 await self._pass(part, server)
-                if point and (failure := self._next(point, dialogue)):
-                    dialogue.is_over = True
+                if failure:
                     return failure
         return None
 
@@ -254,7 +258,7 @@ class Dialogue:
         return Point.CONTENT if before < self._content_bytes <= self._content else None
 
 
-_COMMANDS: Final = frozenset({Point.EHLO, Point.MAIL, Point.RCPT})
+_COMMANDS: Final = frozenset({Point.EHLO, Point.MAIL, Point.RCPT, Point.DATA})
 
 
 def _bits(data: bytes, chance: Random | None) -> Iterator[bytes]:
