@@ -6,8 +6,8 @@ connection sees its end, drops what was stale, and opens a new one.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import aio_pika
@@ -54,6 +54,17 @@ class BrokerUnavailableError(Exception):
     """The broker did not confirm a publish in time."""
 
 
+@contextmanager
+def naming_the_nameless() -> Iterator[None]:
+    """A plain Exception of the client becomes a ConnectionError: its word for a connection that just ended."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is Exception:
+            raise ConnectionError("the connection ended") from error
+        raise
+
+
 async def connect(url: str, name: str) -> AbstractConnection:
     """One plain connection, named for the management page.
 
@@ -65,9 +76,10 @@ async def connect(url: str, name: str) -> AbstractConnection:
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
     try:
-        return await aio_pika.connect(
-            address, timeout=CONNECT_SECONDS, client_properties={"connection_name": name}
-        )
+        with naming_the_nameless():
+            return await aio_pika.connect(
+                address, timeout=CONNECT_SECONDS, client_properties={"connection_name": name}
+            )
     except (ProbableAuthenticationError, AuthenticationError):
         user = address.user or "guest"
         raise BrokerRefusedError(
@@ -120,7 +132,7 @@ def _say_waiting(url: str, error: str, wait: float) -> None:
 
 async def hang_up(connection: AbstractConnection) -> None:
     """Ends `connection`, within two seconds. Closing waits for the broker, and for whatever was cut off."""
-    with suppress(*BROKER_ERRORS):
+    with suppress(*BROKER_ERRORS), naming_the_nameless():
         async with asyncio.timeout(CLOSE_SECONDS):
             await connection.close()
 
@@ -161,7 +173,8 @@ async def unless_lost(lost: asyncio.Future[str], work: Coroutine[Any, Any, T]) -
             await asyncio.wait({task})
     if task.cancelled():
         raise ConnectionError(lost.result())
-    return task.result()
+    with naming_the_nameless():
+        return task.result()
 
 
 class Publisher:
@@ -225,7 +238,8 @@ class Publisher:
                 self._connection = await self._opened()
             if self._channel is None or self._channel.is_closed:
                 try:
-                    self._channel = await self._connection.channel(on_return_raises=True)
+                    with naming_the_nameless():
+                        self._channel = await self._connection.channel(on_return_raises=True)
                 except BaseException:
                     # It ended while it was being opened, when nobody heard of it: kept, it would stay so.
                     await self.close()

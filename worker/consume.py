@@ -17,7 +17,7 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQu
 
 from contracts.signals import Action
 from contracts.topology import Lane, work_queue
-from worker.broker import BROKER_ERRORS, end_of, hang_up, lose, unless_lost, watch
+from worker.broker import BROKER_ERRORS, end_of, hang_up, lose, naming_the_nameless, unless_lost, watch
 from worker.delivery import Delivery
 from worker.errors import kind_and_place
 
@@ -188,7 +188,8 @@ class Consumers:
         """A consumer that is gone without a word is found out, and everything opened anew."""
         silence = Silence()
         try:
-            channel = await connection.channel()
+            with naming_the_nameless():
+                channel = await connection.channel()
             while True:
                 await asyncio.sleep(self._watch_seconds)
                 for lane in Lane:

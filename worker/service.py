@@ -51,6 +51,7 @@ TIDY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
 RESERVED_WHERE_LIMITED: Final = 1
 STANDARD_PREFETCH_PER_SESSION: Final = 4
+URGENT_PREFETCH_PER_SESSION: Final = 2  # so that one is waiting whenever a session comes free
 MAILS_PER_SESSION: Final = 2
 
 log = structlog.get_logger()
@@ -167,7 +168,10 @@ class Service:
         return Consumers(
             connect=self._connected,
             prefix=own.prefix,
-            prefetch={Lane.URGENT: sessions, Lane.STANDARD: sessions * STANDARD_PREFETCH_PER_SESSION},
+            prefetch={
+                Lane.URGENT: sessions * URGENT_PREFETCH_PER_SESSION,
+                Lane.STANDARD: sessions * STANDARD_PREFETCH_PER_SESSION,
+            },
             process=self._make_pipeline().process,
         )
 
