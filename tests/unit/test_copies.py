@@ -1,6 +1,7 @@
 """What a copy carries: the history of attempts, an id that sorts, headers that can be published."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -56,3 +57,8 @@ def test_what_cannot_be_published_is_left_out(headers: dict[str, Any], kept: set
     bounded = _bounded(headers)
     assert set(bounded) == kept
     assert field_table(bounded)
+
+
+def test_a_decimal_is_carried_over_as_text() -> None:
+    """RabbitMQ cannot write one to a stream, and would close the connection that all copies go by."""
+    assert _bounded({"a": Decimal("-1.25"), "b": [Decimal(1)]}) == {"a": "-1.25", "b": ["1"]}
