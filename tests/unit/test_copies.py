@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pamqp.encode import field_table
+from pamqp.encode import field_table, short_string
 
-from worker.copies import History, _bounded, ulid
+from worker.copies import History, _bounded, _short, ulid
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -62,3 +62,12 @@ def test_what_cannot_be_published_is_left_out(headers: dict[str, Any], kept: set
 def test_a_decimal_is_carried_over_as_text() -> None:
     """RabbitMQ cannot write one to a stream, and would close the connection that all copies go by."""
     assert _bounded({"a": Decimal("-1.25"), "b": [Decimal(1)]}) == {"a": "-1.25", "b": ["1"]}
+
+
+@pytest.mark.parametrize("text", ["\ufffd" * 255, "x" * 254 + "\ufffd", "short", "", None])
+def test_a_property_that_has_grown_in_reading_is_cut(text: str | None) -> None:
+    """255 bytes are what AMQP allows; each byte that is no UTF-8 is read as a character of three."""
+    cut = _short(text)
+    assert (text or "").startswith(cut or "")
+    assert len(short_string(cut or "")) <= 256
+    assert cut == text or len((text or "").encode()) > 255
