@@ -239,7 +239,7 @@ def _odd_field(chance: Random, mark: str) -> Any:
     # Not NaN: RabbitMQ itself closes the connection of whoever publishes it.
     numbers = (True, 0, -1, 3, 2**31, 2**62, -(2**63), 1.5, Decimal("-1.25"), None)
     moments = (datetime(1970, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC), _BEYOND)
-    shapes = (
+    shapes: tuple[Any, ...] = (
         bytearray(b"\xff\0"),
         [mark, 1, [None]],
         [{"count": -1, "queue": 1}],
@@ -264,7 +264,7 @@ def _properties(chance: Random, mark: str) -> dict[str, Any]:
     odd = {
         "content_type": (None, "", "text/plain", "application/json", f"{STRUCTURED}; charset=latin-1", mark),
         "content_encoding": ("gzip", mark, NotUtf8(mark)),
-        "correlation_id": (mark, NotUtf8(mark), "\0", "x" * 255),
+        "correlation_id": (mark, NotUtf8(mark), NotUtf8("x" * 250), "\0", "x" * 255),
         "reply_to": (mark, NotUtf8(mark)),
         "type": (mark, NotUtf8(mark), "amqp-1.0"),
         "app_id": (mark, NotUtf8(mark)),
