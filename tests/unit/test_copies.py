@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.encode import field_table, short_string
 
+from contracts.dead_letter import rfc3339
 from worker.copies import History, _bounded, _short, ulid
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -71,3 +72,9 @@ def test_a_property_that_has_grown_in_reading_is_cut(text: str | None) -> None:
     assert (text or "").startswith(cut or "")
     assert len(short_string(cut or "")) <= 256
     assert cut == text or len((text or "").encode()) > 255
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00.000+23:59", "9999-12-31T23:59:59.000-23:59"])
+def test_a_moment_that_has_no_time_in_utc_is_written_as_it_is(text: str) -> None:
+    """An event may expire at one, and that is no error of the worker."""
+    assert rfc3339(datetime.fromisoformat(text)) == text
