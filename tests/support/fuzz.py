@@ -1,6 +1,7 @@
 """Messages as no publisher should send them, made from a number: the same number makes the same message again.
 
-Their ids are known and their words hold a canary, so that each can be accounted for and none may be quoted.
+Their ids are known and their values hold a canary: each can be accounted for, and none may be quoted. The names
+of fields hold none: where data is at fault, its place is told.
 """
 
 import json
@@ -105,7 +106,7 @@ def _mutate(chance: Random, event: dict[str, Any], mark: str) -> None:
         case 1:
             container[key] = [container[key], container[key]]
         case 2 if isinstance(container, dict):
-            container[f"{mark}-\0{key}"] = container[key]
+            container[f"odd-\0{key}"] = container[key]
         case _:
             container[key] = _odd(chance, mark)
 
@@ -168,7 +169,7 @@ def _any_json(chance: Random, mark: str, depth: int) -> Any:
         case 2:
             return [_any_json(chance, mark, depth - 1) for _ in range(chance.randrange(4))]
         case 3:
-            names = ("type", "data", "id", "specversion", mark, "")
+            names = ("type", "data", "id", "specversion", "odd", "")
             return {
                 chance.choice(names): _any_json(chance, mark, depth - 1) for _ in range(chance.randrange(5))
             }
