@@ -10,6 +10,7 @@ import secrets
 import struct
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, Self
 
 import aio_pika
@@ -193,6 +194,9 @@ def _writable(value: Any) -> Any:
     match value:
         case bytes():
             return bytearray(value)
+        case Decimal():
+            # RabbitMQ closes the connection when it converts a decimal for a stream, as that of dead letters.
+            return str(value)
         case list():
             return [_writable(item) for item in value]
         case dict():
