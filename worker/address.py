@@ -18,6 +18,8 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # RFC 5322 §3.2.3 with the non-ASCII of RFC 6532 §3.2. Quoted local parts are refused: nobody has one.
 _ATOM = r'[^\x00-\x20"(),.:;<>@\[\\\]\x7f-\x9f]+'
 _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+# RFC 2047 §5: none may stand in an address, and readers that decode it all the same find line breaks in it.
+_ENCODED_WORD = re.compile(r"=\?.*\?=")
 # Wider than host names by the underscore, which internal domains have. One label will do: localhost.
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _DOMAIN_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -106,7 +108,7 @@ def _address(text: str) -> str:
     local, at, domain = unicodedata.normalize("NFC", text).rpartition("@")  # RFC 6532 §3.1
     if not at:
         raise AddressError("The mail address has no @: write it as name@example.com.")
-    if not _DOT_ATOM.fullmatch(local):
+    if not _DOT_ATOM.fullmatch(local) or _ENCODED_WORD.search(local):
         raise AddressError("The part of the mail address before the @ is not valid: check its signs and dots.")
     if len(local.encode()) > MAX_LOCAL_OCTETS:
         raise AddressError("The part of the mail address before the @ is longer than 64 octets: shorten it.")

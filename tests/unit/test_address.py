@@ -64,6 +64,7 @@ def test_a_mailbox_is_read_as_people_write_it(text: str, name: str, address: str
         pytest.param("Emily <>", "is empty", id="empty-brackets"),
         pytest.param("emily.example", "has no @", id="no-at"),
         pytest.param("@b.example", "before the @", id="no-local-part"),
+        pytest.param("=?utf-8?q?=0D=0A?=a@b.example", "before the @", id="encoded-word"),
         pytest.param("a@", "domain", id="no-domain"),
         pytest.param("a b@c.example", "holds a blank", id="blank-in-the-local-part"),
         pytest.param("a@b .example", "holds a blank", id="blank-in-the-domain"),
