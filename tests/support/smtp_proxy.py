@@ -23,6 +23,8 @@ from random import Random
 from types import TracebackType
 from typing import Final, Self
 
+from tests.support.script import Turn
+
 BUFFER_BYTES: Final = 16 * 1024
 SEGMENT_BYTES: Final = 1460
 """As on a network: over mere loopback, several megabytes are handed over before the first byte was read."""
@@ -51,26 +53,12 @@ class Way(StrEnum):
     SILENCE = "silence"
 
 
-@dataclass(slots=True)
-class Failure:
+@dataclass(slots=True, kw_only=True)
+class Failure(Turn):
     """One line of the script."""
 
     point: Point
     way: Way
-    to: str
-    times: int | None
-    skip: int
-
-    def fits(self, point: Point, recipient: str) -> bool:
-        """Whether it is this one's turn; counts it if so."""
-        if self.point is not point or self.times == 0 or self.to not in ("", recipient):
-            return False
-        if self.skip:
-            self.skip -= 1
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
 
 
 @dataclass
@@ -116,7 +104,7 @@ class FaultyProxy:
 
         `to` limits it to mails for that address, `times` to so many times after `skip` times without.
         """
-        self._script.append(Failure(point, way, to, times, skip))
+        self._script.append(Failure(point=point, way=way, to=to, times=times, skip=skip))
 
     def dawdle(self, chance: Random) -> None:
         """From now on everything passes in bits of a few bytes, with a pause before each."""
@@ -195,7 +183,7 @@ class FaultyProxy:
             await self._pass(line, client)
 
     def _next(self, point: Point, dialogue: "Dialogue") -> Failure | None:
-        failure = next((line for line in self._script if line.fits(point, dialogue.recipient)), None)
+        failure = next((line for line in self._script if line.fits(point, (dialogue.recipient,))), None)
         if failure:
             self.failed.append(point)
         return failure

@@ -27,6 +27,8 @@ from typing import Final, Self
 
 import trustme
 
+from tests.support.script import Turn
+
 LINE_LIMIT: Final = 1024 * 1024
 EXTENSIONS: Final = ("PIPELINING", "SIZE 36700160", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 
@@ -76,30 +78,15 @@ class Login:
     connection: int
 
 
-@dataclass(slots=True)
-class Step:
+@dataclass(slots=True, kw_only=True)
+class Step(Turn):
     """One line of the script. Without a `reply` the ordinary one is given, unless the step is silent."""
 
-    point: str
     reply: str = ""
-    to: str = ""
-    times: int | None = None
-    skip: int = 0
     delay: float = 0.0
     then_close: bool = False
     silent: bool = False
     accept: bool = False
-
-    def fits(self, point: str, recipients: Iterable[str]) -> bool:
-        """Whether it is this step's turn; counts it if so."""
-        if self.point != point or self.times == 0 or (self.to and self.to not in recipients):
-            return False
-        if self.skip:
-            self.skip -= 1
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
 
 
 class HungUpError(Exception):
@@ -194,7 +181,14 @@ class SmtpServer:
         `to` limits it to mails for that address, `times` to so many times after `skip` times without.
         """
         self._script.append(
-            Step(point, reply, to=to, times=times, skip=skip, then_close=then_close or reply.startswith("421"))
+            Step(
+                point=point,
+                reply=reply,
+                to=to,
+                times=times,
+                skip=skip,
+                then_close=then_close or reply.startswith("421"),
+            )
         )
 
     def hang_up(
@@ -202,16 +196,16 @@ class SmtpServer:
     ) -> None:
         """At `point` closes the connection instead of replying. At `BODY`, `accept` takes the message first."""
         self._script.append(
-            Step(point, to=to, times=times, skip=skip, then_close=True, silent=True, accept=accept)
+            Step(point=point, to=to, times=times, skip=skip, then_close=True, silent=True, accept=accept)
         )
 
     def stay_silent(self, point: str, *, to: str = "", times: int | None = None, skip: int = 0) -> None:
         """At `point` never replies, and keeps the connection."""
-        self._script.append(Step(point, to=to, times=times, skip=skip, silent=True))
+        self._script.append(Step(point=point, to=to, times=times, skip=skip, silent=True))
 
     def delay(self, point: str, seconds: float, *, to: str = "", times: int | None = None) -> None:
         """At `point` waits `seconds` before the ordinary reply."""
-        self._script.append(Step(point, to=to, times=times, delay=seconds))
+        self._script.append(Step(point=point, to=to, times=times, delay=seconds))
 
     def forget_script(self) -> None:
         """From now on everything is accepted again."""
@@ -327,7 +321,7 @@ class Dialogue:
     async def _reply(self, point: str, ordinary: str, *also: str) -> str:
         """Replies as the script says at `point`, else with `ordinary`; returns what was said."""
         step = self._server.next_step(point, (*self._mail.recipients, *also))
-        return await self._perform(step or Step(point), ordinary)
+        return await self._perform(step or Step(point=point), ordinary)
 
     async def _perform(self, step: Step, ordinary: str) -> str:
         await asyncio.sleep(step.delay)
@@ -456,7 +450,7 @@ class Dialogue:
 
     async def _conclude(self, message: Accepted) -> None:
         ordinary = "250 2.0.0 Ok: queued"
-        step = self._server.next_step("BODY", message.recipients) or Step("BODY")
+        step = self._server.next_step("BODY", message.recipients) or Step(point="BODY")
         says_yes = not step.silent and (step.reply or ordinary).startswith("250")
         if says_yes or step.accept:
             await self._server.take(message)

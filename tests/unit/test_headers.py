@@ -13,28 +13,13 @@ from pydantic import ValidationError
 
 from contracts.dead_letter import Reason
 from tests.support.examples import FORM, NAMES, WORKFLOW, event_of, example
+from tests.support.fields import FIELDS
 from worker.address import Mailbox
 from worker.errors import PermanentError
 from worker.mime import Letter, compose, needs_smtputf8
 from worker.render import Renderer
 
 RENDERER: Final = Renderer(default_sender=Mailbox("Contensis", "no-reply@contensis.com"))
-FIELDS: Final = [
-    "Date",
-    "From",
-    "To",
-    "Reply-To",
-    "Subject",
-    "Message-ID",
-    "In-Reply-To",
-    "References",
-    "MIME-Version",
-    "Content-Language",
-    "Auto-Submitted",
-    "X-Auto-Response-Suppress",
-    "X-Contensis-Event-Id",
-    "Content-Type",
-]
 OPTIONAL: Final = {"Reply-To", "In-Reply-To", "References"}
 
 CONTROLS: Final = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFEFF, 0x202E)]

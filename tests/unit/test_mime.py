@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.fields import FIELDS
 from worker.address import Mailbox
 from worker.mime import File, Letter, compose, dot_stuff, needs_smtputf8
 
@@ -100,22 +101,6 @@ ANY_LETTER = st.builds(
     event_id=ANY_TEXT,
     thread=st.none() | ANY_TEXT,
     files=st.lists(ANY_FILE, max_size=3).map(tuple),
-)
-FIELDS = (
-    "Date",
-    "From",
-    "To",
-    "Reply-To",
-    "Subject",
-    "Message-ID",
-    "In-Reply-To",
-    "References",
-    "MIME-Version",
-    "Content-Language",
-    "Auto-Submitted",
-    "X-Auto-Response-Suppress",
-    "X-Contensis-Event-Id",
-    "Content-Type",
 )
 
 

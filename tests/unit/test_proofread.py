@@ -5,20 +5,12 @@ from typing import Final
 
 import pytest
 
+from tests.support.templates import written
 from worker.proofread import opened, proofread
 from worker.stationery import bundled
 from worker.template_files import TemplatesError
 
 BASE = '{% extends "_base/body.txt" %}'
-
-
-def written(folder: Path, files: dict[str, str]) -> Path:
-    """A templates folder with these files."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    return folder
 
 
 def faults(folder: Path) -> list[str]:

@@ -7,19 +7,11 @@ import pytest
 
 from contracts.dead_letter import Reason
 from tests.support.examples import SYSTEM, WORKFLOW, event_of, example
+from tests.support.templates import written
 from worker.errors import PermanentError
 from worker.render import Renderer
 from worker.stationery import Stationery
 from worker.template_files import BUNDLED, MAIL_FILES, TemplatesError, read
-
-
-def written(folder: Path, files: dict[str, str]) -> Path:
-    """A templates folder with these files."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    return folder
 
 
 def mail(folder: str) -> dict[str, str]:

@@ -5,16 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.templates import written
 from worker.template_files import BUNDLED, MAIL_FILES, STYLE_SHEET, TemplatesError, mails, read
-
-
-def written(folder: Path, files: dict[str, str]) -> Path:
-    """A templates folder with these files."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    return folder
 
 
 def faults(folder: Path) -> list[str]:
