@@ -84,6 +84,11 @@ class Topology:
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
 
+    @property
+    def things(self) -> tuple[Exchange | Queue, ...]:
+        """Exchanges, then queues: what has to be there before it is bound."""
+        return (*self.exchanges, *self.queues)
+
 
 def events_exchange(prefix: str = DEFAULT_PREFIX) -> str:
     """The exchange publishers send to."""

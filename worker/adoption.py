@@ -32,17 +32,17 @@ class Runs:
         self._met = Latest()
         self._given_back = Latest()
 
-    def begin(self, delivery: Delivery, run: str) -> Begin:
-        """Takes a delivery in; `end` or `given_back` has to follow a RUN.
+    def begin(self, delivery: Delivery) -> Begin:
+        """Takes a delivery in, whose `run` is known; `end` has to follow a RUN.
 
         ADOPTED: the run that has it acknowledges it. SETTLED: it has only to be acknowledged.
         """
-        repeated = delivery.redelivered or bool(delivery.copy_id)
+        run, repeated = delivery.run, delivery.redelivered or bool(delivery.copy_id)
         running = self._running.get(run)
         if repeated and running is not None and running.stale:
             running.adopt(delivery)
             return Begin.ADOPTED
-        if repeated and self.is_settled(delivery, run):
+        if repeated and self.is_settled(delivery):
             return Begin.SETTLED
         # Published anew, though it may have ended before: whoever publishes twice wants it tried.
         self._settled.discard(run)
@@ -51,12 +51,14 @@ class Runs:
         self._given_back.discard(run)
         return Begin.RUN
 
-    def is_settled(self, delivery: Delivery, run: str) -> bool:
+    def is_settled(self, delivery: Delivery) -> bool:
         """Whether this or another worker has settled it: its copies are confirmed.
 
         What another settled may have been published again since, if nothing tells the one from the other.
         """
-        return run in self._settled or (run in self._settled_elsewhere and delivery.is_one_of_its_kind)
+        return delivery.run in self._settled or (
+            delivery.run in self._settled_elsewhere and delivery.is_one_of_its_kind
+        )
 
     def heard_of(self, run: str) -> bool:
         """Whether the journal says that it was settled."""
@@ -82,10 +84,10 @@ class Runs:
         """Its mails are sent and its copies confirmed: what comes of it again has only to be acknowledged."""
         self._settled.add(run)
 
-    def end(self, delivery: Delivery, run: str) -> None:
+    def end(self, delivery: Delivery) -> None:
         """It is no longer in work."""
-        if self._running.get(run) is delivery:
-            del self._running[run]
+        if self._running.get(delivery.run) is delivery:
+            del self._running[delivery.run]
 
 
 def run_of(delivery: Delivery, event: Event | None) -> str:

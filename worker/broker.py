@@ -65,6 +65,11 @@ def naming_the_nameless() -> Iterator[None]:
         raise
 
 
+def in_words(error: BaseException) -> str:
+    """The kind of error and, where it has one, its text: the client's texts hold no secret and no body."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 async def connect(url: str, name: str) -> AbstractConnection:
     """One plain connection, named for the management page.
 
@@ -89,7 +94,7 @@ async def connect(url: str, name: str) -> AbstractConnection:
     except (InvalidFrameError, ConnectionNotAllowed):
         # The client expected open-ok and got the broker's close, whose text it does not keep.
         raise BrokerRefusedError(
-            f"The broker at {_place(address)} does not open virtual host {_virtual_host(address)!r}: "
+            f"The broker at {_place(address)} does not open virtual host {virtual_host(address)!r}: "
             "it does not exist, or this user has no permission there. Correct the path of NOTIFY_BROKER_URL."
         ) from None
 
@@ -115,7 +120,7 @@ async def connect_patiently(
                 raise
             _say_waiting(url, str(error), wait)
         except BROKER_ERRORS as error:
-            _say_waiting(url, f"{type(error).__name__}: {error}", wait)
+            _say_waiting(url, in_words(error), wait)
         await sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
         wait = min(wait * 2, LONGEST_WAIT_SECONDS)
 
@@ -135,6 +140,18 @@ async def hang_up(connection: AbstractConnection) -> None:
     with suppress(*BROKER_ERRORS), naming_the_nameless():
         async with asyncio.timeout(CLOSE_SECONDS):
             await connection.close()
+
+
+async def made_ready(
+    connection: AbstractConnection, prepare: Callable[[AbstractConnection], Awaitable[None]]
+) -> AbstractConnection:
+    """`connection` once `prepare` is done with it; hung up where that fails, and the error raised."""
+    try:
+        await prepare(connection)
+    except BaseException:
+        await hang_up(connection)
+        raise
+    return connection
 
 
 def end_of(connection: AbstractConnection) -> asyncio.Future[str]:
@@ -251,13 +268,7 @@ class Publisher:
         self._lost = end_of(connection)
         # The client does not count a connection as closed that ended by itself.
         connection.close_callbacks.add(self._forget)
-        try:
-            if self._prepare is not None:
-                await self._prepare(connection)
-        except BaseException:
-            await hang_up(connection)
-            raise
-        return connection
+        return connection if self._prepare is None else await made_ready(connection, self._prepare)
 
     def _forget(self, connection: AbstractConnection | None, _why: BaseException | None = None) -> None:
         if connection is self._connection:
@@ -286,11 +297,12 @@ def _why(error: Exception) -> str:
         return "no queue takes a message with this key"
     if isinstance(error, DeliveryError):
         return "the broker refused the message; the queue may be full"
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    return in_words(error)
 
 
-def _virtual_host(address: URL) -> str:
-    return address.path.removeprefix("/") or "/"
+def virtual_host(url: str | URL) -> str:
+    """The virtual host that an amqp:// URL names."""
+    return URL(url).path.removeprefix("/") or "/"
 
 
 def _place(address: URL) -> str:

@@ -18,12 +18,11 @@ import typer
 from contracts import definitions
 from worker import __version__, preview, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
-from worker.broker import BrokerRefusedError, BrokerUnavailableError
+from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 from worker.check import check, unreadable
 from worker.declare import NotDeclaredError, TopologyDiffersError
 from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
-from worker.management import virtual_host
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
 from worker.send_test import send_test

@@ -17,7 +17,16 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQu
 
 from contracts.signals import Action
 from contracts.topology import Lane, work_queue
-from worker.broker import BROKER_ERRORS, end_of, hang_up, lose, naming_the_nameless, unless_lost, watch
+from worker.broker import (
+    BROKER_ERRORS,
+    end_of,
+    hang_up,
+    in_words,
+    lose,
+    naming_the_nameless,
+    unless_lost,
+    watch,
+)
 from worker.delivery import Delivery
 from worker.errors import kind_and_place
 
@@ -93,7 +102,7 @@ class Consumers:
                 log.warning(
                     "consuming broke off; connecting again",
                     action=Action.BROKER_LOST,
-                    error=f"{type(error).__name__}: {error}",
+                    error=in_words(error),
                 )
             await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 

@@ -5,12 +5,13 @@ named finds the next, so one start shows every difference.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
-from contracts.topology import Argument, Exchange, Queue, Topology
+from contracts.topology import Argument, Binding, Exchange, Queue, Topology
 from worker.broker import BrokerRefusedError, end_of, unless_lost
 
 _INEQUIVALENT: Final = re.compile(
@@ -46,20 +47,33 @@ async def _declare_all(connection: AbstractConnection, topology: Topology) -> No
     differences = await find_differences(connection, topology)
     if differences:
         raise TopologyDiffersError(differences)
+    await bind(connection, topology.bindings)
+
+
+async def bind(connection: AbstractConnection, bindings: Iterable[Binding]) -> None:
+    """Makes sure of these bindings; their exchanges and queues have to be there."""
     async with connection.channel() as channel:
-        for binding in topology.bindings:
+        for binding in bindings:
             queue = await channel.get_queue(binding.queue, ensure=False)
             await queue.bind(binding.exchange, binding.key)
 
 
 async def find_differences(connection: AbstractConnection, topology: Topology) -> list[str]:
     """Declares exchanges and queues; a line for each that exists with other arguments."""
-    things: tuple[Exchange | Queue, ...] = (*topology.exchanges, *topology.queues)
-    return [line for thing in things if (line := await difference(connection, thing))]
+    return [
+        f"{kind_of(thing)} {thing.name}: {how}"
+        for thing in topology.things
+        if (how := await difference(connection, thing))
+    ]
+
+
+def kind_of(thing: Exchange | Queue) -> str:
+    """`exchange` or `queue`."""
+    return type(thing).__name__.lower()
 
 
 async def difference(connection: AbstractConnection, thing: Exchange | Queue) -> str:
-    """Declares `thing`; a line that says how it differs where it is there with other arguments, else empty."""
+    """Declares `thing`; says how it differs where it is there with other arguments, else empty."""
     wanted: dict[str, Argument | None] = dict(thing.arguments)
     found: list[str] = []
     while (refusal := await _refusal(connection, thing, wanted)) is not None:
@@ -68,7 +82,7 @@ async def difference(connection: AbstractConnection, thing: Exchange | Queue) ->
         if argument in NOT_ARGUMENTS or len(found) > MOST_DIFFERENCES:
             break
         wanted[argument] = current
-    return f"{type(thing).__name__.lower()} {thing.name}: {'; '.join(found)}" if found else ""
+    return "; ".join(found)
 
 
 async def _refusal(

@@ -32,6 +32,7 @@ from worker.broker import (
     BrokerUnavailableError,
     end_of,
     hang_up,
+    in_words,
     unless_lost,
     watch,
 )
@@ -169,10 +170,10 @@ class Journal:
                 wait = MISSING_SECONDS
             except (*BROKER_ERRORS, BrokerRefusedError) as error:
                 wait = AGAIN_SECONDS if self._times_read_up > times else min(wait * 2, MISSING_SECONDS)
-                log.warning("reading the journal broke off", action=Action.JOURNAL, error=type(error).__name__)
+                log.warning("reading the journal broke off", action=Action.JOURNAL, error=in_words(error))
                 failures += 1
                 if failures == PATIENCE and not self._times_read_up:
-                    self._do_without(f"{type(error).__name__}: {error}")
+                    self._do_without(in_words(error))
             await asyncio.sleep(wait)
 
     def _do_without(self, why: str) -> None:

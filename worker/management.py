@@ -7,7 +7,7 @@ import httpx
 from yarl import URL
 
 from contracts.topology import Binding
-from worker.broker import BrokerRefusedError, BrokerUnavailableError
+from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 
 ANSWER_SECONDS: Final = 10.0
 
@@ -63,8 +63,3 @@ class Management:
             raise BrokerRefusedError(
                 "What answers is no management API of RabbitMQ: correct --management."
             ) from None
-
-
-def virtual_host(broker_url: str) -> str:
-    """The virtual host that an amqp:// URL names."""
-    return URL(broker_url).path.removeprefix("/") or "/"

@@ -32,10 +32,10 @@ from worker.verdict import MailOutcome
 SUSPECT_COUNT: Final = 2
 """So many hand-outs that did not end in a settlement, and unknown here: it may be what ended its workers."""
 
-log = structlog.get_logger()
-
 BUDGET_SECONDS: Final = 120.0
 """How long one delivery may wait for sessions; far below the broker's consumer time-out of 30 minutes."""
+
+log = structlog.get_logger()
 
 
 class Deliver(Protocol):
@@ -83,10 +83,10 @@ class Pipeline:
             with self.quarantine.present(), _span(delivery, event) as span:
                 await self._run(delivery, event, span, known=known, unshared=unshared)
         finally:
-            self.runs.end(delivery, delivery.run)
+            self.runs.end(delivery)
 
     async def _is_to_be_run(self, delivery: Delivery) -> bool:
-        begin = self.runs.begin(delivery, delivery.run)
+        begin = self.runs.begin(delivery)
         if begin is Begin.RUN:
             return True
         log.info("a delivery that came again is adopted", action=Action.ADOPT, outcome=begin.name.lower())
@@ -103,7 +103,7 @@ class Pipeline:
         due = self._due(event, delivery)
         if delivery.redelivered and not unshared:
             await self.journal.recall(delivery.run, [] if isinstance(due, Dead) else [mail.key for mail in due])
-            if self.runs.is_settled(delivery, delivery.run):
+            if self.runs.is_settled(delivery):
                 await delivery.ack()
                 return
         if isinstance(due, Dead):

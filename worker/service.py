@@ -23,7 +23,7 @@ from contracts.topology import Lane, journal_stream, journal_topology, topology
 from worker import __version__
 from worker.address import Mailbox, parse_mailbox
 from worker.adoption import Runs
-from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, hang_up
+from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, made_ready
 from worker.connector import Connector
 from worker.consume import Consumers, Pause
 from worker.copies import Copies
@@ -166,7 +166,7 @@ class Service:
         own = self._settings.worker
         sessions = self._settings.max_sessions
         return Consumers(
-            connect=self._connected,
+            connect=self._connected_to_consume,
             prefix=own.prefix,
             prefetch={
                 Lane.URGENT: sessions * URGENT_PREFETCH_PER_SESSION,
@@ -223,29 +223,24 @@ class Service:
         self._consumers.resume(Pause.SUSPECT)
 
     async def _connected_to_journal(self) -> AbstractConnection:
-        connection = await connect_patiently(
-            self._broker_url, _connection_name("journal"), refusal_is_final=False
-        )
+        return await self._connected("journal", self._declare_journal)
+
+    async def _declare_journal(self, connection: AbstractConnection) -> None:
         try:
             await declare(connection, journal_topology(self._settings.worker.prefix))
         except (TopologyDiffersError, NotDeclaredError, BrokerRefusedError) as error:
-            await hang_up(connection)
             raise JournalMissingError(str(error)) from None
-        except BaseException:
-            await hang_up(connection)
-            raise
-        return connection
 
-    async def _connected(self) -> AbstractConnection:
+    async def _connected_to_consume(self) -> AbstractConnection:
+        return await self._connected("consume", self._redeclare)
+
+    async def _connected(
+        self, purpose: str, prepare: Callable[[AbstractConnection], Awaitable[None]]
+    ) -> AbstractConnection:
         connection = await connect_patiently(
-            self._broker_url, _connection_name("consume"), refusal_is_final=False
+            self._broker_url, _connection_name(purpose), refusal_is_final=False
         )
-        try:
-            await self._redeclare(connection)
-        except BaseException:
-            await hang_up(connection)
-            raise
-        return connection
+        return await made_ready(connection, prepare)
 
     async def _redeclare(self, connection: AbstractConnection) -> None:
         """What was deleted at the broker is there again; what differs by now is said, and work goes on."""

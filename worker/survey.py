@@ -14,9 +14,16 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
 from contracts.topology import Binding, Exchange, Queue, Topology
-from worker.broker import BROKER_ERRORS, BrokerRefusedError, BrokerUnavailableError, connect, hang_up
-from worker.declare import NotDeclaredError, difference
-from worker.management import Management, virtual_host
+from worker.broker import (
+    BROKER_ERRORS,
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    connect,
+    hang_up,
+    virtual_host,
+)
+from worker.declare import NotDeclaredError, bind, difference, kind_of
+from worker.management import Management
 
 BINDING: Final = "binding"
 APPLY: Final = "notify-worker topology apply"
@@ -94,7 +101,7 @@ async def survey(
     `host` is the virtual host, for the commands that mend; `bound` are the bindings that there are, None where
     they cannot be seen. Raises BrokerRefusedError.
     """
-    things = [await _look(connection, thing, host) for thing in _things(wanted)]
+    things = [await _look(connection, thing, host) for thing in wanted.things]
     return [*things, *compared(wanted, bound)]
 
 
@@ -105,7 +112,7 @@ async def apply(connection: AbstractConnection, wanted: Topology, found: list[Fo
     """
     if any(it.state is State.DIFFERS for it in found):
         return found
-    by_name = {(_kind(thing), thing.name): thing for thing in _things(wanted)}
+    by_name = {(kind_of(thing), thing.name): thing for thing in wanted.things}
     done = [
         await _made(connection, by_name[it.kind, it.name], it) if it.state is State.MISSING else it
         for it in found
@@ -113,7 +120,7 @@ async def apply(connection: AbstractConnection, wanted: Topology, found: list[Fo
     ]
     refused = {it.name for it in done if it.state is State.REFUSED}
     bindings = [binding for binding in wanted.bindings if binding.queue not in refused]
-    await _bind(connection, bindings)
+    await bind(connection, bindings)
     return [*done, *_bound(bindings, found)]
 
 
@@ -133,13 +140,12 @@ def compared(wanted: Topology, bound: Collection[Binding] | None) -> Iterator[Fo
 async def _look(connection: AbstractConnection, thing: Exchange | Queue, host: str) -> Found:
     messages = await _messages(connection, thing)
     if messages is None:
-        return Found(_kind(thing), thing.name, State.MISSING, "is missing", (APPLY,))
+        return Found(kind_of(thing), thing.name, State.MISSING, "is missing", (APPLY,))
     # Declaring what is there changes nothing; it is how the broker is made to compare.
-    line = await difference(connection, thing)
-    if not line:
-        return Found(_kind(thing), thing.name, State.PRESENT)
-    told = line.removeprefix(f"{_kind(thing)} {thing.name}: ")
-    return Found(_kind(thing), thing.name, State.DIFFERS, told, _mend(thing, messages, host))
+    how = await difference(connection, thing)
+    if not how:
+        return Found(kind_of(thing), thing.name, State.PRESENT)
+    return Found(kind_of(thing), thing.name, State.DIFFERS, how, _mend(thing, messages, host))
 
 
 async def _messages(connection: AbstractConnection, thing: Exchange | Queue) -> int | None:
@@ -182,17 +188,10 @@ def _mend(thing: Exchange | Queue, messages: int, host: str) -> tuple[str, ...]:
 
 async def _made(connection: AbstractConnection, thing: Exchange | Queue, found: Found) -> Found:
     try:
-        line = await difference(connection, thing)
+        how = await difference(connection, thing)
     except NotDeclaredError as error:
         return replace(found, state=State.REFUSED, text=str(error), fix=())
-    return replace(found, state=State.DIFFERS if line else State.DECLARED, text=line, fix=())
-
-
-async def _bind(connection: AbstractConnection, bindings: list[Binding]) -> None:
-    async with connection.channel() as channel:
-        for binding in bindings:
-            queue = await channel.get_queue(binding.queue, ensure=False)
-            await queue.bind(binding.exchange, binding.key)
+    return replace(found, state=State.DIFFERS if how else State.DECLARED, text=how, fix=())
 
 
 def _bound(bindings: list[Binding], found: list[Found]) -> Iterator[Found]:
@@ -214,11 +213,3 @@ def _binding(binding: Binding, state: State) -> Found:
             return Found(BINDING, name, state, "is not of the contract", (fix,))
         case _:
             return Found(BINDING, name, state)
-
-
-def _things(topology: Topology) -> tuple[Exchange | Queue, ...]:
-    return (*topology.exchanges, *topology.queues)
-
-
-def _kind(thing: Exchange | Queue) -> str:
-    return type(thing).__name__.lower()

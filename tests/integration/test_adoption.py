@@ -67,10 +67,10 @@ async def test_what_is_in_work_takes_over_the_newer_delivery(broker: Broker) -> 
     runs = Runs()
     await broker.publish()
     first = await broker.take()
-    assert runs.begin(first, first.run) is Begin.RUN
+    assert runs.begin(first) is Begin.RUN
     await broker.connect()
     again = await broker.take()
-    assert runs.begin(again, again.run) is Begin.ADOPTED
+    assert runs.begin(again) is Begin.ADOPTED
     await first.ack()
     await broker.connect()
     assert await broker.left() == 0
@@ -81,12 +81,12 @@ async def test_what_was_just_settled_has_only_to_be_acknowledged(broker: Broker)
     runs = Runs()
     await broker.publish()
     first = await broker.take()
-    runs.begin(first, first.run)
+    runs.begin(first)
     runs.settled(first.run)
-    runs.end(first, first.run)
+    runs.end(first)
     await broker.connect()
     again = await broker.take()
-    assert runs.begin(again, again.run) is Begin.SETTLED
+    assert runs.begin(again) is Begin.SETTLED
 
 
 async def test_what_was_given_back_runs_again(broker: Broker) -> None:
@@ -94,12 +94,12 @@ async def test_what_was_given_back_runs_again(broker: Broker) -> None:
     runs = Runs()
     await broker.publish()
     first = await broker.take()
-    runs.begin(first, first.run)
+    runs.begin(first)
     await first.give_back()
-    runs.end(first, first.run)
+    runs.end(first)
     again = await broker.take()
     assert again.redelivered
-    assert runs.begin(again, again.run) is Begin.RUN
+    assert runs.begin(again) is Begin.RUN
     assert runs.met(again.run)
     await again.ack()
 
@@ -110,9 +110,9 @@ async def test_what_is_published_again_runs_again(broker: Broker) -> None:
     for _ in range(2):
         await broker.publish()
         taken = await broker.take()
-        assert runs.begin(taken, taken.run) is Begin.RUN
+        assert runs.begin(taken) is Begin.RUN
         runs.settled(taken.run)
-        runs.end(taken, taken.run)
+        runs.end(taken)
         await taken.ack()
 
 
@@ -122,10 +122,10 @@ async def test_of_two_that_run_at_once_the_one_that_lost_its_delivery_adopts(bro
     await broker.publish()
     await broker.publish()
     first, twin = await broker.take(), await broker.take()
-    assert [runs.begin(taken, taken.run) for taken in (first, twin)] == [Begin.RUN, Begin.RUN]
+    assert [runs.begin(taken) for taken in (first, twin)] == [Begin.RUN, Begin.RUN]
     await broker.connect()
     again, again_too = await broker.take(), await broker.take()
-    assert [runs.begin(taken, taken.run) for taken in (again, again_too)] == [Begin.ADOPTED, Begin.RUN]
+    assert [runs.begin(taken) for taken in (again, again_too)] == [Begin.ADOPTED, Begin.RUN]
     await first.ack()
     await again_too.ack()
     assert await broker.left() == 0
@@ -173,7 +173,7 @@ async def test_what_another_worker_settled_is_only_believed_of_this_very_message
     again = await broker.take()
     runs.settled_elsewhere(again.run)
     assert again.redelivered
-    assert runs.begin(again, again.run) is begins
+    assert runs.begin(again) is begins
 
 
 async def test_what_is_adopted_while_its_run_is_being_acknowledged_is_acknowledged_as_well(

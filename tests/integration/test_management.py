@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.support.ports import closed_port
-from worker.broker import BrokerRefusedError, BrokerUnavailableError
-from worker.management import Management, virtual_host
+from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
+from worker.management import Management
 
 BROKER = "amqp://guest:guest@127.0.0.1:5672/"
 
