@@ -56,11 +56,14 @@ class BrokerUnavailableError(Exception):
 
 @contextmanager
 def naming_the_nameless() -> Iterator[None]:
-    """A plain Exception of the client becomes a ConnectionError: its word for a connection that just ended."""
+    """What the client says of a connection that just ended without naming it becomes a ConnectionError.
+
+    That is a plain Exception, and StopAsyncIteration while connecting.
+    """
     try:
         yield
     except Exception as error:
-        if type(error) is Exception:
+        if type(error) in (Exception, StopAsyncIteration):
             raise ConnectionError("the connection ended") from error
         raise
 

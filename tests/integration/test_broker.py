@@ -110,11 +110,12 @@ async def test_a_connection_that_ended_while_it_was_made_ready_is_not_kept(
         await publisher.close()
 
 
-async def test_the_clients_nameless_error_is_a_lost_connection() -> None:
-    """It raises a plain Exception for a request on a connection that ended without a reason."""
+@pytest.mark.parametrize("nameless", [Exception, StopAsyncIteration])
+async def test_the_clients_nameless_error_is_a_lost_connection(nameless: type[Exception]) -> None:
+    """It raises these for a request on a connection that ended without a reason, or in the making."""
 
     async def request() -> None:
-        raise Exception  # noqa: TRY002 - as the client does
+        raise nameless
 
     with pytest.raises(ConnectionError):
         await unless_lost(asyncio.get_running_loop().create_future(), request())
