@@ -70,7 +70,10 @@ class Quarantine:
 
     async def _serve(self) -> None:
         """One after the other, in random order: the harmful one must not be first after every restart."""
-        log.warning("suspects run alone; nothing new is taken meanwhile", action=Action.SUSPECT)
+        log.warning(
+            "events that may have ended a worker run one at a time; nothing new is taken meanwhile",
+            action=Action.SUSPECT,
+        )
         end = asyncio.get_running_loop().time() + QUARANTINE_SECONDS
         try:
             await self._pause()
