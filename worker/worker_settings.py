@@ -44,8 +44,11 @@ def _certificates(path: Path | None) -> Path | None:
 
 
 def _folder(path: Path | None) -> Path | None:
-    if path and not path.is_dir():
-        raise ValueError
+    try:
+        if path and not path.is_dir():
+            raise ValueError
+    except OSError as error:  # such as one within a folder that may not be read
+        raise ValueError from error
     return path
 
 

@@ -41,7 +41,7 @@ async def test_odd_messages_are_delivered_or_dead_letters_and_harm_nobody(world:
     worker = await world.worker()
     codes: Counter[Reason] = Counter()
     delays = [0.0]
-    messages = odd_messages(cases(600, 10_000))
+    messages = await asyncio.to_thread(odd_messages, cases(600, 10_000))
     for start in range(0, len(messages), BATCH):
         batch = {f"odd-{start + n:05}": message for n, message in enumerate(messages[start : start + BATCH])}
         odd_key, ordinary = ("system.x", reset_for) if start // BATCH % 2 else ("password-reset.x", message_to)

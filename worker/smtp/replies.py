@@ -234,6 +234,8 @@ _MESSAGE: Final = (
     _permanent(_TRANSACTION, r"^5\d\d 5\.6\.[79]\b|^5.*SMTPUTF8", Reason.ADDRESS_UNSUPPORTED),
     # The session was out of step, not the message at fault.
     _transient(_TRANSACTION, r"^503\b", Reason.SMTP_BUSY, Scope.MESSAGE),
+    # The library reads none over 32 KiB. It is about this mail: as the server's trouble it would stop all.
+    _transient(_TRANSACTION, r"^-01 Response too long", Reason.SMTP_BUSY, Scope.MESSAGE),
     _permanent(_RCPT, r"^5\d\d 5\.7\.", Reason.MESSAGE_REFUSED),
     _permanent(_RCPT, r"^5", Reason.RECIPIENT_REFUSED),
     _permanent(_TRANSACTION, r"^5", Reason.MESSAGE_REFUSED),

@@ -90,6 +90,7 @@ CLASSES: Final[list[Row]] = [
     ((P.DATA,), "500 5.5.2 Line too long", R.MESSAGE_REFUSED, None),
     ((P.GREETING,), "-01 Malformed SMTP response line: HTTP/1.1 400", R.SMTP_PORT_MISMATCH, None),
     ((P.EHLO, P.AUTH, *TRANSACTION), "-01 Malformed SMTP response line: x", R.SMTP_BUSY, SERVER),
+    (TRANSACTION, "-01 Response too long", R.SMTP_BUSY, MESSAGE),
     ((P.AUTH, *TRANSACTION), "334 VXNlcm5hbWU6", R.SMTP_BUSY, SERVER),
 ]
 
