@@ -28,7 +28,9 @@ class Runs:
     def __init__(self) -> None:
         self._running: dict[str, Delivery] = {}
         self._settled = Latest()
+        self._settled_elsewhere = Latest()
         self._met = Latest()
+        self._given_back = Latest()
 
     def begin(self, delivery: Delivery, run: str) -> Begin:
         """Takes a delivery in; `end` or `given_back` has to follow a RUN.
@@ -40,21 +42,41 @@ class Runs:
         if repeated and running is not None and running.stale:
             running.adopt(delivery)
             return Begin.ADOPTED
-        if repeated and run in self._settled:
+        if repeated and self.is_settled(delivery, run):
             return Begin.SETTLED
         # Published anew, though it may have ended before: whoever publishes twice wants it tried.
         self._settled.discard(run)
         self._running.setdefault(run, delivery)
         self._met.add(run)
+        self._given_back.discard(run)
         return Begin.RUN
 
-    def is_settled(self, run: str) -> bool:
-        """Whether this or another worker has settled it: its copies are confirmed."""
-        return run in self._settled
+    def is_settled(self, delivery: Delivery, run: str) -> bool:
+        """Whether this or another worker has settled it: its copies are confirmed.
+
+        What another settled may have been published again since, if nothing tells the one from the other.
+        """
+        return run in self._settled or (run in self._settled_elsewhere and delivery.is_one_of_its_kind)
+
+    def heard_of(self, run: str) -> bool:
+        """Whether the journal says that it was settled."""
+        return run in self._settled_elsewhere
 
     def met(self, run: str) -> bool:
-        """Whether this worker has had it in work before, or another has settled it."""
-        return run in self._met or run in self._settled
+        """Whether this worker has had it in work before, or has heard that another settled it."""
+        return run in self._met or run in self._settled_elsewhere
+
+    def last_met_here(self, run: str) -> bool:
+        """Whether nobody else can have had it since this worker did."""
+        return run in self._met and run not in self._given_back
+
+    def given_back(self, run: str) -> None:
+        """It goes to whoever comes next."""
+        self._given_back.add(run)
+
+    def settled_elsewhere(self, run: str) -> None:
+        """Another worker, or one before this, has settled it."""
+        self._settled_elsewhere.add(run)
 
     def settled(self, run: str) -> None:
         """Its mails are sent and its copies confirmed: what comes of it again has only to be acknowledged."""

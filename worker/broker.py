@@ -6,8 +6,8 @@ connection sees its end, drops what was stale, and opens a new one.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import aio_pika
@@ -54,6 +54,17 @@ class BrokerUnavailableError(Exception):
     """The broker did not confirm a publish in time."""
 
 
+@contextmanager
+def naming_the_nameless() -> Iterator[None]:
+    """A plain Exception of the client becomes a ConnectionError: its word for a connection that just ended."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is Exception:
+            raise ConnectionError("the connection ended") from error
+        raise
+
+
 async def connect(url: str, name: str) -> AbstractConnection:
     """One plain connection, named for the management page.
 
@@ -65,9 +76,10 @@ async def connect(url: str, name: str) -> AbstractConnection:
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
     try:
-        return await aio_pika.connect(
-            address, timeout=CONNECT_SECONDS, client_properties={"connection_name": name}
-        )
+        with naming_the_nameless():
+            return await aio_pika.connect(
+                address, timeout=CONNECT_SECONDS, client_properties={"connection_name": name}
+            )
     except (ProbableAuthenticationError, AuthenticationError):
         user = address.user or "guest"
         raise BrokerRefusedError(
@@ -120,7 +132,7 @@ def _say_waiting(url: str, error: str, wait: float) -> None:
 
 async def hang_up(connection: AbstractConnection) -> None:
     """Ends `connection`, within two seconds. Closing waits for the broker, and for whatever was cut off."""
-    with suppress(*BROKER_ERRORS):
+    with suppress(*BROKER_ERRORS), naming_the_nameless():
         async with asyncio.timeout(CLOSE_SECONDS):
             await connection.close()
 
@@ -161,7 +173,8 @@ async def unless_lost(lost: asyncio.Future[str], work: Coroutine[Any, Any, T]) -
             await asyncio.wait({task})
     if task.cancelled():
         raise ConnectionError(lost.result())
-    return task.result()
+    with naming_the_nameless():
+        return task.result()
 
 
 class Publisher:
@@ -179,24 +192,33 @@ class Publisher:
         self._prepare = prepare
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
+        self._lost: asyncio.Future[str] | None = None
         self._opening = asyncio.Lock()
 
-    async def publish(self, exchange: str, key: str, message: aio_pika.Message, *, into: str = "") -> None:
+    async def publish(
+        self,
+        exchange: str,
+        key: str,
+        message: aio_pika.Message,
+        *,
+        into: str = "",
+        patience: float | None = PUBLISH_SECONDS,
+    ) -> None:
         """Returns when the broker has taken responsibility for `message`, persistent and routed to a queue.
 
         `into` is a queue that has to be there: where others are bound too, such as the stream of dead letters,
         the broker would take the message without it. Raises BrokerUnavailableError: nothing is known to have
-        been taken; it may be published again.
+        been taken; it may be published again. Without `patience`, seconds, it waits for as long as the
+        connection lives: in a memory alarm each new try would be one copy more when it ends.
         """
         used: AbstractConnection | None = None
         try:
-            async with asyncio.timeout(PUBLISH_SECONDS):
+            async with asyncio.timeout(patience):
                 channel = await self._ready_channel()
-                used = self._connection
-                if into:
-                    await channel.declare_queue(into, passive=True)
-                target = await channel.get_exchange(exchange, ensure=False)
-                await target.publish(message, key, mandatory=True)
+                used, lost = self._connection, self._lost
+                if lost is None:
+                    raise ConnectionError("the connection was closed")
+                await unless_lost(lost, _publish(channel, exchange, key, message, into))
         except BROKER_ERRORS as error:
             if used is self._connection and (
                 isinstance(error, _GONE) or not isinstance(error, _OF_THE_MESSAGE)
@@ -216,7 +238,8 @@ class Publisher:
                 self._connection = await self._opened()
             if self._channel is None or self._channel.is_closed:
                 try:
-                    self._channel = await self._connection.channel(on_return_raises=True)
+                    with naming_the_nameless():
+                        self._channel = await self._connection.channel(on_return_raises=True)
                 except BaseException:
                     # It ended while it was being opened, when nobody heard of it: kept, it would stay so.
                     await self.close()
@@ -225,6 +248,7 @@ class Publisher:
 
     async def _opened(self) -> AbstractConnection:
         connection = await connect(self._url, self._name)
+        self._lost = end_of(connection)
         # The client does not count a connection as closed that ended by itself.
         connection.close_callbacks.add(self._forget)
         try:
@@ -238,6 +262,15 @@ class Publisher:
     def _forget(self, connection: AbstractConnection | None, _why: BaseException | None = None) -> None:
         if connection is self._connection:
             self._connection, self._channel = None, None
+
+
+async def _publish(
+    channel: AbstractChannel, exchange: str, key: str, message: aio_pika.Message, into: str
+) -> None:
+    if into:
+        await channel.declare_queue(into, passive=True)
+    target = await channel.get_exchange(exchange, ensure=False)
+    await target.publish(message, key, mandatory=True)
 
 
 _GONE: Final = (PublishError, ChannelNotFoundEntity)

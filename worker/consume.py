@@ -8,6 +8,7 @@ channel or consumer that ends for whatever reason is answered in one way: everyt
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Final
 
@@ -16,7 +17,7 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQu
 
 from contracts.signals import Action
 from contracts.topology import Lane, work_queue
-from worker.broker import BROKER_ERRORS, end_of, hang_up, lose, unless_lost, watch
+from worker.broker import BROKER_ERRORS, end_of, hang_up, lose, naming_the_nameless, unless_lost, watch
 from worker.delivery import Delivery
 from worker.errors import kind_and_place
 
@@ -116,6 +117,9 @@ class Consumers:
         What is cut off has a moment to settle what is known of it.
         """
         self.pause(Pause.DRAIN)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, CANCEL_SECONDS)):
+                await self.paused()
         await _wait_for(set(self._in_work), seconds)
         cut_off = set(self._in_work)
         for task in cut_off:
@@ -184,17 +188,18 @@ class Consumers:
         """A consumer that is gone without a word is found out, and everything opened anew."""
         silence = Silence()
         try:
-            channel = await connection.channel()
+            with naming_the_nameless():
+                channel = await connection.channel()
             while True:
                 await asyncio.sleep(self._watch_seconds)
                 for lane in Lane:
                     name = work_queue(lane, self._prefix)
-                    declared = await channel.declare_queue(name, passive=True)
+                    declared = await channel.declare_queue(name, passive=True, timeout=CANCEL_SECONDS)
                     waiting = declared.declaration_result.message_count or 0
                     if silence.at(lane, self._arrived[lane], waiting if self._has_room(lane) else 0):
                         lose(lost, f"{waiting} messages wait in {name} and none arrives")
         except BROKER_ERRORS as error:
-            log.debug("the watchdog ended", action=Action.WARN, error=type(error).__name__)
+            lose(lost, f"the watchdog got no answer: {type(error).__name__}")
 
     def _has_room(self, lane: Lane) -> bool:
         in_work = sum(1 for of in self._in_work.values() if of is lane)

@@ -10,6 +10,7 @@ import secrets
 import struct
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, Self
 
 import aio_pika
@@ -26,6 +27,7 @@ from worker.verdict import DeadCopy, RetryCopy
 
 REMEMBERED_ATTEMPTS: Final = 8
 LONGEST_PART: Final = 100
+LONGEST_PROPERTY: Final = 255
 MAX_KEPT_HEADER_BYTES: Final = 64 * 1024
 BROKER_HEADERS: Final = (
     "x-death",
@@ -153,17 +155,22 @@ def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], s
     return aio_pika.Message(
         original.body,
         headers={**_bounded(kept), **{name: value for name, value in headers.items() if value != ""}},
-        content_type=original.content_type,
-        content_encoding=original.content_encoding,
+        content_type=_short(original.content_type),
+        content_encoding=_short(original.content_encoding),
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         priority=original.priority,
-        correlation_id=original.correlation_id,
-        reply_to=original.reply_to,
-        message_id=original.message_id,
+        correlation_id=_short(original.correlation_id),
+        reply_to=_short(original.reply_to),
+        message_id=_short(original.message_id),
         timestamp=original.timestamp,
-        type=original.type,
-        app_id=original.app_id,
+        type=_short(original.type),
+        app_id=_short(original.app_id),
     )
+
+
+def _short(text: str | None) -> str | None:
+    """A property as it can be written: 255 bytes at most. What was no UTF-8 has grown when it was read."""
+    return text.encode()[:LONGEST_PROPERTY].decode(errors="ignore") if text else text
 
 
 def _is_dropped(name: str) -> bool:
@@ -187,6 +194,9 @@ def _writable(value: Any) -> Any:
     match value:
         case bytes():
             return bytearray(value)
+        case Decimal():
+            # RabbitMQ closes the connection when it converts a decimal for a stream, as that of dead letters.
+            return str(value)
         case list():
             return [_writable(item) for item in value]
         case dict():

@@ -1,7 +1,7 @@
 """One delivery from the broker: what the flow needs to know of it, and how it goes back."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -69,6 +69,11 @@ class Delivery:
         return self._text("notify-dead-id")[:LONGEST_KEY]
 
     @property
+    def is_one_of_its_kind(self) -> bool:
+        """Whether anything tells it from the same event published again."""
+        return bool(self.copy_id or self.dead_id or self.message.timestamp)
+
+    @property
     def unknown(self) -> str:
         """Index ranges of the mails that the server may have accepted although no reply came."""
         return self._text("notify-unknown")
@@ -98,9 +103,9 @@ class Delivery:
         """When the first attempt of this life failed; never in the future."""
         try:
             moment = datetime.fromisoformat(self._text("notify-first-failed"))
-        except ValueError:
+            return min(moment.astimezone(UTC), datetime.now(UTC)) if moment.tzinfo else None
+        except (ValueError, OverflowError):
             return None
-        return min(moment, datetime.now(UTC)) if moment.tzinfo else None
 
     @property
     def published(self) -> datetime | None:
@@ -134,27 +139,30 @@ class Delivery:
 
     async def ack(self) -> None:
         """Tells the broker that this message is done with."""
-        await self._answer(self.message.ack(), "a settled delivery was stale; it will come again and be known")
+        await self._answer(lambda message: message.ack(), "a settled delivery was stale; it will be known")
 
     async def give_back(self) -> None:
         """Back to the queue, for whoever comes next."""
-        await self._answer(
-            self.message.nack(requeue=True), "a delivery to give back was stale; it is back already"
-        )
+        await self._answer(lambda message: message.nack(requeue=True), "a delivery to give back was stale")
 
     async def reject(self) -> None:
         """Back to the queue as one that did harm: it counts toward the delivery limit on every version."""
-        await self._answer(
-            self.message.reject(requeue=True), "a delivery to reject was stale; it is back already"
-        )
+        await self._answer(lambda message: message.reject(requeue=True), "a delivery to reject was stale")
 
-    async def _answer(self, answer: Awaitable[None], stale: str) -> None:
-        # The client waits for ever for a connection that broke in the very moment.
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await answer
-        except STALE:
-            log.debug(stale, action=Action.BROKER_LOST)
+    async def _answer(
+        self, answer: Callable[[AbstractIncomingMessage], Coroutine[Any, Any, None]], stale: str
+    ) -> None:
+        while True:
+            message = self.message
+            # The client waits for ever for a connection that broke in the very moment.
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await answer(message)
+            except STALE:
+                log.debug(stale, action=Action.BROKER_LOST)
+            if self.message is message:
+                return
+            # It was delivered again, and adopted, while the broker was told of the one before.
 
     def _text(self, name: str) -> str:
         value = self.headers.get(name, "")

@@ -48,9 +48,11 @@ AGAIN_SECONDS: Final = 0.5
 MISSING_SECONDS: Final = 60.0
 MOST_LINES: Final = 500
 MOST_PENDING: Final = 20_000
-READ_BACK: Final = timedelta(hours=24)
+READ_BACK: Final = timedelta(hours=2)
 READ_BACK_SECONDS: Final = 20.0
 READ_AHEAD: Final = 200
+ACKED_AT_ONCE: Final = 50
+PATIENCE: Final = 3
 
 log = structlog.get_logger()
 
@@ -143,7 +145,7 @@ class Journal:
                     await self._news.wait()
 
     def _knows(self, run: str, mails: Collection[str]) -> bool:
-        return self._runs.is_settled(run) or (bool(mails) and self._recent.all_delivered(mails))
+        return self._runs.heard_of(run) or (bool(mails) and self._recent.all_delivered(mails))
 
     async def run_writing(self) -> None:
         """Writes what is handed over, group by group, until cancelled."""
@@ -157,7 +159,7 @@ class Journal:
 
     async def run_reading(self) -> None:
         """Reads along, over one connection after the other, until cancelled."""
-        wait = AGAIN_SECONDS
+        wait, failures = AGAIN_SECONDS, 0
         while True:
             times = self._times_read_up
             try:
@@ -168,6 +170,9 @@ class Journal:
             except (*BROKER_ERRORS, BrokerRefusedError) as error:
                 wait = AGAIN_SECONDS if self._times_read_up > times else min(wait * 2, MISSING_SECONDS)
                 log.warning("reading the journal broke off", action=Action.JOURNAL, error=type(error).__name__)
+                failures += 1
+                if failures == PATIENCE and not self._times_read_up:
+                    self._do_without(f"{type(error).__name__}: {error}")
             await asyncio.sleep(wait)
 
     def _do_without(self, why: str) -> None:
@@ -181,9 +186,9 @@ class Journal:
         )
 
     async def read_up(self) -> None:
-        """Returns when the last 24 hours of the journal are read, or there is none; 20 seconds at most."""
+        """Returns when the last hours of the journal are read, or there is none; a minute at most."""
         try:
-            async with asyncio.timeout(READ_BACK_SECONDS):
+            async with asyncio.timeout(READ_BACK_SECONDS * PATIENCE):
                 await self._read_up.wait()
         except TimeoutError:
             log.warning(
@@ -242,7 +247,19 @@ class Journal:
         await stream.consume(partial(self._read, mark), arguments={"x-stream-offset": self._offset()})
         self.available = True
         self.write(Record(at=mark, what=What.STARTED))
+        await self._until_marked()
         raise ConnectionError(await lost)
+
+    async def _until_marked(self) -> None:
+        """Returns when the mark was read. Begins anew where nothing comes: the stream may be a new one."""
+        while not self._read_up.is_set():
+            before = self._next_offset
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READ_BACK_SECONDS):
+                    await self._read_up.wait()
+            if not self._read_up.is_set() and self._next_offset == before and not self._behind:
+                self._next_offset = None
+                raise ConnectionError("the journal's mark did not come")
 
     def _offset(self) -> int | datetime:
         return datetime.now(UTC) - READ_BACK if self._next_offset is None else self._next_offset
@@ -260,20 +277,21 @@ class Journal:
             self._next_offset = offset + 1
         self._news.set()
         self._news = asyncio.Event()
-        await message.ack()
+        if (message.delivery_tag or 0) % ACKED_AT_ONCE == 0:
+            await message.ack(multiple=True)
 
     def _remember(self, record: dict[str, Any]) -> None:
         match record:
             case {"what": What.DELIVERED, "mail": str(mail)}:
                 self._recent.delivered(mail)
         if isinstance(run := record.get("run"), str):
-            self._runs.settled(run)
+            self._runs.settled_elsewhere(run)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
     """A line's fields, not validated, since there are many; none for one that is no record."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}

@@ -28,8 +28,8 @@ class ElementsError(ValueError):
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(
-            f"HTML does not have {what} here: close each element in the branch that opens it, and put the rows "
-            "of a table into <tbody>"
+            f"HTML does not have {what} here: close each element in the branch that opens it, and write what "
+            "HTML would add, such as <tbody>"
         )
         self.line = line
 

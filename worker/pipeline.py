@@ -76,12 +76,12 @@ class Pipeline:
         """Takes one delivery from its bytes to its settlement. Raises nothing but what settling raises."""
         event = _decoded(delivery)
         delivery.run = run_of(delivery, None if isinstance(event, PermanentError) else event)
-        known = self.runs.met(delivery.run)
+        known, unshared = self.runs.met(delivery.run), self.runs.last_met_here(delivery.run)
         if not await self._is_to_be_run(delivery):
             return
         try:
             with self.quarantine.present(), _span(delivery, event) as span:
-                await self._run(delivery, event, span, known=known)
+                await self._run(delivery, event, span, known=known, unshared=unshared)
         finally:
             self.runs.end(delivery, delivery.run)
 
@@ -94,14 +94,16 @@ class Pipeline:
             await delivery.ack()
         return False
 
-    async def _run(self, delivery: Delivery, event: Event | PermanentError, span: Span, *, known: bool) -> None:
+    async def _run(
+        self, delivery: Delivery, event: Event | PermanentError, span: Span, *, known: bool, unshared: bool
+    ) -> None:
         if isinstance(event, PermanentError):
             await self.settle(delivery, None, [MailOutcome(None, "", Dead(event))], span)
             return
         due = self._due(event, delivery)
-        if delivery.redelivered and not known:
+        if delivery.redelivered and not unshared:
             await self.journal.recall(delivery.run, [] if isinstance(due, Dead) else [mail.key for mail in due])
-            if self.runs.is_settled(delivery.run):
+            if self.runs.is_settled(delivery, delivery.run):
                 await delivery.ack()
                 return
         if isinstance(due, Dead):

@@ -4,6 +4,7 @@ What fails here would fail a mail later. What no example leads to is looked thro
 """
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ from worker.template_files import (
     read,
 )
 from worker.wording import FALLBACK, PhraseError, Wording
+from worker.writing import write
 
 PLAIN: Final = ("label.", "severity.", "state.", "value.", "why.")
 """Begins the names of phrases that are said without any value."""
@@ -85,6 +87,19 @@ def _failures(stationery: Stationery) -> Iterator[Fault]:
                 somebody = replace(addressees(event, stationery)[0], variant=mail)
                 for language in stationery.languages:
                     yield from _tried(event, somebody, language, stationery)
+        yield from _doubled(mail, stationery)
+
+
+def _doubled(mail: str, stationery: Stationery) -> Iterator[Fault]:
+    """A mail of two languages is one page, though its template is filled twice."""
+    event = next(specimens(mail)).event
+    reader = replace(addressees(event, stationery)[0], variant=mail, languages=stationery.bilingual)
+    with suppress(PhraseError, TemplateFaultError):  # told already
+        pages = write(event, reader, stationery).html.count("</html>") if stationery.bilingual else 1
+        if pages != 1:
+            base = {"_base/body.html", f"{mail}/body.html"} & stationery.files.own
+            what = "a mail of two languages is two pages: begin one only if `opens`, end it only if `closes`"
+            yield Fault(min(base, default=f"{mail}/body.html"), what)
 
 
 def _said_plainly(wording: Wording, own: Collection[str]) -> Iterator[Fault]:

@@ -30,6 +30,7 @@ class Latest:
     def add(self, key: str) -> None:
         """Remembers `key`, and forgets the oldest where it is one too many."""
         self._keys[key] = None
+        self._keys.move_to_end(key)
         if len(self._keys) > self._most:
             self._keys.popitem(last=False)
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from secrets import token_hex
 from typing import Final
 
 import structlog
@@ -50,6 +51,7 @@ TIDY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
 RESERVED_WHERE_LIMITED: Final = 1
 STANDARD_PREFETCH_PER_SESSION: Final = 4
+URGENT_PREFETCH_PER_SESSION: Final = 2  # so that one is waiting whenever a session comes free
 MAILS_PER_SESSION: Final = 2
 
 log = structlog.get_logger()
@@ -74,6 +76,8 @@ class Service:
         self._connector = Connector(self._open, self._tokens, self._outage)
         self._pool: Pool[ConnectionPlan, Session] = Pool(self._connector.open, lambda _plan: _limits(settings))
         self._publisher = Publisher(self._broker_url, _connection_name("publish"), self._redeclare)
+        # Of its own: whatever is wrong with the stream closes no channel that copies are published over.
+        self._journal_publisher = Publisher(self._broker_url, _connection_name("journal-publish"))
         self._settings_rev = settings_revision(settings)
         self._recent, self._runs = RecentMails(), Runs()
         self._journal = self._make_journal()
@@ -143,16 +147,18 @@ class Service:
                 await self._pool.close()
                 await self._tokens.close()
                 await self._publisher.close()
+                await self._journal_publisher.close()
         log.info("stopped", action=Action.STOP)
 
     def _make_journal(self) -> Journal:
         return Journal(
             stream=journal_stream(self._settings.worker.prefix),
-            publish=self._publisher.publish,
+            publish=self._journal_publisher.publish,
             connect=self._connected_to_journal,
             recent=self._recent,
             runs=self._runs,
-            worker=_worker_name(),
+            # A container's host name and process id may be another's as well.
+            worker=f"{_worker_name()}/{token_hex(4)}",
             settings_rev=self._settings_rev,
         )
 
@@ -162,7 +168,10 @@ class Service:
         return Consumers(
             connect=self._connected,
             prefix=own.prefix,
-            prefetch={Lane.URGENT: sessions, Lane.STANDARD: sessions * STANDARD_PREFETCH_PER_SESSION},
+            prefetch={
+                Lane.URGENT: sessions * URGENT_PREFETCH_PER_SESSION,
+                Lane.STANDARD: sessions * STANDARD_PREFETCH_PER_SESSION,
+            },
             process=self._make_pipeline().process,
         )
 

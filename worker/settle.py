@@ -5,7 +5,7 @@ when it delivers it again, the run is known as settled, and nothing is tried or 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -30,6 +30,7 @@ from worker.records import named, record
 from worker.verdict import MailOutcome, Past, Settlement, decide
 
 PUBLISH_AGAIN_SECONDS: Final = 1.0
+TELL_SECONDS: Final = 10.0
 DEAD_ID: Final = header_name("dead_id")
 
 log = structlog.get_logger()
@@ -49,8 +50,8 @@ class Publish(Protocol):
     """Returns when the broker has confirmed. Raises BrokerUnavailableError."""
 
     def __call__(
-        self, exchange: str, key: str, message: aio_pika.Message, *, into: str = ""
-    ) -> Awaitable[None]:
+        self, exchange: str, key: str, message: aio_pika.Message, *, into: str, patience: float | None
+    ) -> Coroutine[Any, Any, None]:
         """Publishes `message`, mandatory; the queue `into` has to be there."""
 
 
@@ -73,6 +74,7 @@ class Settler:
         now = self.now()
         settlement = decide(outcomes, self._past(delivery, event, now), now)
         if settlement.give_back:
+            self.runs.given_back(delivery.run)
             await delivery.give_back()
         else:
             copies = list(self._copies(delivery, event, settlement, span, now))
@@ -103,7 +105,7 @@ class Settler:
         with telemetry.span(f"{SpanName.SEND} {copy.exchange}", SpanKind.PRODUCER, attributes=attributes):
             while True:
                 try:
-                    return await self.publish(copy.exchange, copy.key, copy.message, into=copy.queue)
+                    return await self._published(copy)
                 except (BrokerUnavailableError, BrokerRefusedError) as error:
                     log.warning(
                         "a copy could not be published; trying again",
@@ -111,6 +113,18 @@ class Settler:
                         error=str(error),
                     )
                     await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
+
+    async def _published(self, copy: Copy) -> None:
+        """Waits for one confirmation, however long, and says so."""
+        publishing = asyncio.create_task(
+            self.publish(copy.exchange, copy.key, copy.message, into=copy.queue, patience=None)
+        )
+        try:
+            while not (await asyncio.wait({publishing}, timeout=TELL_SECONDS))[0]:
+                log.warning("a copy is not confirmed yet", action=Action.BROKER_WAIT, exchange=copy.exchange)
+        finally:
+            publishing.cancel()
+        publishing.result()
 
     def _record(
         self,

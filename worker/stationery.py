@@ -11,7 +11,7 @@ from typing import Final
 import jinja2
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from contracts.dead_letter import Reason
 from worker.errors import PermanentError
@@ -151,7 +151,9 @@ def _environment(sources: Mapping[str, str]) -> jinja2.Environment:
 
 def _lines(text: str) -> str:
     """Text with its line breaks as elements, since not every mail program knows `white-space`."""
-    return Markup("<br>\n").join(clean(text).split("\n")) if "\n" in text or "\r" in text else text
+    if "\n" not in text and "\r" not in text:
+        return text
+    return Markup(str(escape(clean(text))).replace("\n", "<br>\n"))  # noqa: S704 - the text is escaped
 
 
 def _sayable(value: object) -> object:

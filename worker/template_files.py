@@ -90,7 +90,7 @@ def read(folder: Path | None = None, *, without: Collection[str] = ()) -> Files:
         _each(_phrases, {name: path for name, path in paths.items() if is_locale(name)}, faults)
         for paths in (bundled, own)
     ]
-    faults += [*_odd_mails(templates), *_unknown_phrases(*said)]
+    faults += [*_odd_mails(templates, bundled), *_unknown_phrases(*said)]
     if faults:
         raise TemplatesError(faults)
     return Files(templates, _by_language(said), frozenset(own))
@@ -167,12 +167,15 @@ def language_of(name: str) -> str:
     return language_tag(stem) or stem
 
 
-def _odd_mails(templates: Collection[str]) -> Iterator[Fault]:
+def _odd_mails(templates: Collection[str], bundled: Collection[str]) -> Iterator[Fault]:
     """Mails that no event leads to, and mails that are not whole."""
+    usual = {mail.casefold(): mail for mail in mails(bundled)}
     for mail in mails(templates):
         family, _, variant = mail.partition("/")
         variants = VARIANTS.get(family)
-        if variants is None:
+        if mail != usual.get(mail.casefold(), mail):
+            yield Fault(mail, f"name the folder {usual[mail.casefold()]}, in this case")
+        elif variants is None:
             yield Fault(mail, f"there is no such family: name the folder one of {', '.join(VARIANTS)}")
         elif variants and variant not in variants:
             yield Fault(mail, f"{family} has no such mail: name the folder one of {', '.join(variants)}")

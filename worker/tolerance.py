@@ -21,8 +21,7 @@ def read_odd_properties() -> None:
 
 def _short_text(value: bytes) -> tuple[int, str]:
     end = value[0] + 1
-    # A copy carries it on: with a replacement for each odd byte it might be longer than a property can be.
-    return end, value[1:end].decode(errors="ignore")
+    return end, value[1:end].decode(errors="replace")
 
 
 def _moment(value: bytes) -> tuple[int, datetime]:

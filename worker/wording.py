@@ -36,14 +36,14 @@ _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 def clean(text: str) -> str:
     """`text` without what no mail can carry: control characters go, a lone surrogate becomes U+FFFD."""
-    if text.isprintable():
+    if text.isprintable() or text.replace("\n", "").isprintable():
         return text
     return _SURROGATE.sub(REPLACEMENT, _UNSAYABLE.sub("", _LINE_END.sub("\n", text)))
 
 
 def flat(text: str) -> str:
     """`text` on one line, for sentences and table rows; nearly all of it is already."""
-    return text if text.isprintable() else one_line(text)
+    return text if text.isprintable() else one_line(clean(text))
 
 
 def quoted(text: str) -> str:

@@ -45,10 +45,11 @@ def _certificates(path: Path | None) -> Path | None:
 
 def _folder(path: Path | None) -> Path | None:
     try:
-        if path and not path.is_dir():
-            raise ValueError
-    except OSError as error:  # such as one within a folder that may not be read
+        missing = path is not None and not path.is_dir()
+    except OSError as error:  # a name that is too long, or a folder above it that we may not look into
         raise ValueError from error
+    if missing:
+        raise ValueError
     return path
 
 

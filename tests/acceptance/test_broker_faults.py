@@ -39,7 +39,7 @@ from tests.support.scale import cases
 REPLY_SECONDS: Final = 0.03
 SESSIONS: Final = 8
 PREFETCH: Final = 32
-MOST_AMONG_URGENT: Final = 5 * SESSIONS
+MOST_AMONG_URGENT: Final = 8 * SESSIONS
 """How many other mails may go between twenty urgent ones: no session is kept for one that is still to come."""
 
 REFUSED: Final = "550 5.1.1 unknown"

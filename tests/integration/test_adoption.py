@@ -1,11 +1,12 @@
 """Deliveries of a real broker that come again: adopted by the run that has them, or had them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from contracts.events import EVENT
 from contracts.topology import Lane, work_queue
@@ -13,6 +14,14 @@ from tests.support.amqp import declared, delivery, depth, publish
 from tests.support.examples import SYSTEM, fresh_example
 from worker.adoption import Begin, Runs, run_of
 from worker.delivery import Delivery
+
+
+class Hanging:
+    """A message whose connection broke in the very moment."""
+
+    async def ack(self) -> None:
+        """Never returns."""
+        await asyncio.Event().wait()
 
 
 class Broker:
@@ -150,3 +159,36 @@ async def test_an_event_is_known_by_its_source_and_id(broker: Broker) -> None:
     event, other = (EVENT.validate_python(fresh_example(SYSTEM)) for _ in range(2))
     renamed = other.model_copy(update={"id": event.id})
     assert run_of(taken, event) == run_of(taken, renamed) != run_of(taken, other)
+
+
+@pytest.mark.parametrize(("headers", "begins"), [({}, Begin.RUN), ({"notify-copy-id": "01J"}, Begin.SETTLED)])
+async def test_what_another_worker_settled_is_only_believed_of_this_very_message(
+    broker: Broker, headers: dict[str, Any], begins: Begin
+) -> None:
+    """The same event published again, which nothing tells from the first, is tried: the first may be dead."""
+    runs = Runs()
+    await broker.publish(**headers)
+    await broker.take()
+    await broker.connect()
+    again = await broker.take()
+    runs.settled_elsewhere(again.run)
+    assert again.redelivered
+    assert runs.begin(again, again.run) is begins
+
+
+async def test_what_is_adopted_while_its_run_is_being_acknowledged_is_acknowledged_as_well(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The acknowledgement of the older delivery hangs with its connection."""
+    monkeypatch.setattr("worker.delivery.ANSWER_SECONDS", 0.5)
+    await broker.publish()
+    first = await broker.take()
+
+    first.message = cast("AbstractIncomingMessage", Hanging())
+    answering = asyncio.create_task(first.ack())
+    await asyncio.sleep(0)
+    await broker.connect()
+    first.adopt(await broker.take())
+    await answering
+    await broker.connect()
+    assert await broker.left() == 0

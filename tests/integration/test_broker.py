@@ -18,6 +18,7 @@ from worker.broker import (
     connect,
     connect_patiently,
     end_of,
+    unless_lost,
 )
 
 
@@ -107,3 +108,13 @@ async def test_a_connection_that_ended_while_it_was_made_ready_is_not_kept(
         await publisher.publish(events_exchange(prefix), "form.x.y", message)
         assert prepared == 2
         await publisher.close()
+
+
+async def test_the_clients_nameless_error_is_a_lost_connection() -> None:
+    """It raises a plain Exception for a request on a connection that ended without a reason."""
+
+    async def request() -> None:
+        raise Exception  # noqa: TRY002 - as the client does
+
+    with pytest.raises(ConnectionError):
+        await unless_lost(asyncio.get_running_loop().create_future(), request())

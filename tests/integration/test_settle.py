@@ -46,13 +46,15 @@ class Bench:
     refusals: int = 0
     published: list[str] = field(default_factory=list)
 
-    async def publish(self, exchange: str, key: str, message: aio_pika.Message, *, into: str = "") -> None:
+    async def publish(
+        self, exchange: str, key: str, message: aio_pika.Message, *, into: str, patience: float | None
+    ) -> None:
         """Publishes, but says so many times first that the broker is away."""
         if self.refusals:
             self.refusals -= 1
             raise BrokerUnavailableError("away")
         self.published.append(exchange)
-        await self.publisher.publish(exchange, key, message, into=into)
+        await self.publisher.publish(exchange, key, message, into=into, patience=patience)
 
     async def settle(self, *outcomes: Outcome, lane: Lane = Lane.STANDARD) -> None:
         """Settles the next delivery as if its mails had ended so."""

@@ -143,6 +143,7 @@ class SmtpServer:
     def __post_init__(self) -> None:
         self._script: list[Step] = []
         self._server: asyncio.Server | None = None
+        self._is_open = False
         self._dialogues: set[asyncio.Task[None]] = set()
         self._arrival = asyncio.Condition()
 
@@ -157,13 +158,15 @@ class SmtpServer:
 
     async def start(self) -> None:
         """Listens; a stopped server comes back at the same port."""
+        self._is_open = True
         self._server = await asyncio.start_server(
             self._serve, self.host, self.port, ssl=self.tls if self.implicit else None, limit=LINE_LIMIT
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stops listening and cuts every connection."""
+        """Stops listening and cuts every connection, also those that are just being made."""
+        self._is_open = False
         if self._server:
             self._server.close()
         await self.cut()
@@ -233,6 +236,9 @@ class SmtpServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
+        if not self._is_open:
+            writer.transport.abort()
+            return
         self._dialogues.add(task)
         self.connections += 1
         self.open_connections += 1

@@ -165,3 +165,15 @@ def test_without_a_folder_the_workers_own_are_used() -> None:
     """As most installations do."""
     stationery, passed_over = opened(None)
     assert (stationery.files, passed_over) == (bundled().files, ())
+
+
+def test_a_page_around_two_languages_is_one_page(tmp_path: Path) -> None:
+    """Whoever writes the page anew learns that it is filled once a language."""
+    own = written(tmp_path, {"_base/body.html": "<html><head></head><body>{{ heading }}</body></html>"})
+    assert opened(own)
+    with pytest.raises(TemplatesError) as caught:
+        opened(own, bilingual=("cy", "en-GB"))
+    [fault] = caught.value.faults
+    assert str(fault).startswith(
+        "_base/body.html: a mail of two languages is two pages: begin one only if `opens`"
+    )

@@ -1,4 +1,4 @@
-"""A settings file of any lines: sentences and exit code 2, or settings that the worker can start with."""
+"""Settings of any text at all: they are read, or every fault is a sentence, and no secret is ever shown."""
 
 from pathlib import Path
 from typing import Final
@@ -6,117 +6,85 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
-from yarl import URL
 
-from tests.support.scale import cases
-from worker.cli import app
-from worker.service import default_sender
-from worker.settings import Settings, load
-from worker.smtp.plan import faults, warnings
+from contracts.smtp_settings import SMTP_SETTING_NAMES
+from worker.settings import SETTINGS_FILE, SettingsError, load, rows
+from worker.worker_settings import PREFIX, WorkerSettings
 
-_KNOWN: Final = tuple(load({}).sources)
-_CASES: Final = st.sampled_from([str, str.lower, str.upper, str.swapcase])
-_NAMES: Final = st.one_of(
-    st.sampled_from(_KNOWN),
-    st.sampled_from(_KNOWN),
-    st.builds(lambda name, case: case(name), st.sampled_from(_KNOWN), _CASES),
-    st.builds(lambda name, odd: name + odd, st.sampled_from(_KNOWN), st.text(max_size=3)),
-    st.text(max_size=30),
-    st.sampled_from(["export EmailSMTPHost", "EmailSmtp", "NOTIFY_", "NOTIFY_SETTINGS_FILE", "[smtp]"]),
+SECRET: Final = "Kanarienvogel"
+SECRET_NAMES: Final = ("EmailSmtpPassword", "EmailSmtpOAuth2ClientSecret", "NOTIFY_BROKER_URL")
+NAMES: Final = (*SMTP_SETTING_NAMES, *(f"{PREFIX}{name.upper()}" for name in WorkerSettings.model_fields))
+ODD_VALUES: Final = (
+    *("", "(empty)", "<your value>", "true", "TRUE ", "yes", "\u2028", "\0", "\udcff\udcfe"),
+    *("0", "-1", "465", "99999", "9" * 5_000, "١٢", "²", "1e3"),
+    *("/nowhere", "/dev/null", "/", "x" * 300, "/" + "x" * 5_000, "/dev/null/x"),
+    *("https://[", "https://host:port/", "https://user:word@host", "https://h\u2100st", "https://host"),
+    *("amqp://[::1", "amqp://a:99999", "amqp://h\u2100/", "amqp://a:b@c:d", "amqp://host/%2f?heartbeat=x"),
+    *("Name <a@example.org>", "a@b, c@d", "a@b\r\nBcc: c@d"),
 )
-_VALUES: Final = st.one_of(
-    st.text(max_size=40),
-    st.sampled_from(
-        [
-            "true",
-            "FALSE",
-            "yes",
-            "(empty)",
-            "<x>",
-            '"quoted"',
-            "'",
-            "587",
-            "0",
-            "-1",
-            "65536",
-            "1e3",
-            "٥٨٧",
-            "9" * 5000,
-            "mail.example.com",
-            "https://mail.example.com",
-            "[::1]",
-            "::1",
-            "a..b",
-            "xn--",
-            "\u2028\u202e\x00",
-            "a@b.example",
-            "A <a@b.example>, <b@b.example>",
-            "\u00e9@\u00e9.example",
-            "https://[",
-            "https://a:b@c/",
-            "https://\x00/",
-            "https://login.example/\u00e9 x",
-            "amqp://",
-            "amqp://a:b@c:99999/",
-            "amqp://a:p%40ss@c:5672/%2Fv",
-            "amqp://a:p%zz@c",
-            "amqps://[::1]:5671/v?heartbeat=x",
-            "amqp://[::1",
-            "amqp://h\u00f6st/",
-            "amqp://a_b/?x=1;2&&",
-            "/",
-            "/dev/null",
-            "/proc/self/mem",
-            "\\\\share\\x",
-            ".",
-            "~",
-            "x" * 5000,
-        ]
-    ),
+"""What each kind of setting finds hard: other scripts' numbers, paths, broken URLs, bytes that are no text."""
+
+_text = st.text(max_size=40)
+_values = st.sampled_from(ODD_VALUES) | _text
+_names = st.sampled_from(NAMES)
+_misnamed = _names.flatmap(lambda name: st.sampled_from((name.upper(), name.lower(), name[:-1], f"{name}s")))
+_secret_names = st.sampled_from(SECRET_NAMES).flatmap(
+    lambda name: st.sampled_from((name, name.lower(), name[:-1]))
 )
-_LINES: Final = st.one_of(
-    st.builds(
-        "{}{}{}".format, _NAMES, st.sampled_from([" = ", "=", ": ", "\u00a0=\u00a0", "\t= ", ""]), _VALUES
-    ),
-    st.builds("{} = {}".format, st.sampled_from(_KNOWN), _VALUES),
-    st.sampled_from(["", "# comment", "JavaScript", "\ufeff", "\x00", "=", "= x", "```"]),
-)
-_ENDS: Final = st.sampled_from(["\n", "\r\n", "\r", "\x85", "\u2028"])
-_ENCODINGS: Final = st.sampled_from(["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1"])
-FILES: Final = st.builds(
-    lambda lines, end, encoding: end.join(lines).encode(encoding, errors="replace"),
-    st.lists(_LINES, max_size=8),
-    _ENDS,
-    _ENCODINGS,
-)
+_set = st.dictionaries(_names, _values, max_size=6)
+_also_set = st.dictionaries(_misnamed | _text, _values, max_size=2)
+_lines = st.lists(st.tuples(_names | _misnamed | _text, _values).map(" = ".join) | _text, max_size=8)
+_one_line = st.text(st.characters(exclude_characters="\r\n"), max_size=20)
+_passwords = st.tuples(_one_line, st.just(SECRET), _one_line).map("".join)
+_ends = st.sampled_from(("@host:5672/", "@host:", "@host:x", "@host:99999", "@", ""))
+_secrets = _passwords | st.tuples(st.just("amqp://guest:"), _passwords, _ends).map("".join)
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file to be written anew for each example."""
-    return tmp_path_factory.mktemp("settings") / "any.conf"
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every example writes its settings file."""
+    return tmp_path_factory.mktemp("settings") / "smtp.conf"
 
 
-@settings(max_examples=cases(300, 5_000), deadline=None)
-@given(content=FILES)
-def test_any_file_is_settings_or_is_refused_in_sentences(content: bytes, path: Path) -> None:
-    """Exit code 2 and a sentence a fault, never a traceback; or all is there that a start needs."""
-    path.write_bytes(content)
-    told = CliRunner().invoke(app, ["settings", "--json", "--settings", str(path)], env={})
-    assert told.exception is None or isinstance(told.exception, SystemExit)
-    if told.exit_code == 0:
-        _assert_usable(load({}, path))
-    else:
-        assert told.exit_code == 2
-        first, *sentences = told.stderr.splitlines()
-        assert (first, told.stdout) == ("The settings cannot be read:", "")
-        assert sentences
-        assert all(sentence.isprintable() for sentence in sentences)
+def faults_of(error: SettingsError) -> str:
+    """The faults, which are sentences."""
+    assert error.faults
+    assert all(len(fault.split()) > 2 for fault in error.faults)
+    return str(error)
 
 
-def _assert_usable(known: Settings) -> None:
-    sender = default_sender(known)
-    assert all(map(str, faults(known.smtp, sender.address if sender else None)))
-    assert all(warnings(known.smtp))
-    assert URL(known.worker.broker_url.get_secret_value()).host
+def shown(environ: dict[str, str], file: Path | None) -> str:
+    """All that people may see of these settings. Raises whatever `load` raises but SettingsError."""
+    try:
+        loaded = load(environ, file)
+    except SettingsError as error:
+        return faults_of(error)
+    return "\n".join((*(row.value for row in rows(loaded)), *loaded.warnings, repr(loaded)))
+
+
+@settings(max_examples=300)
+@given(environ=_set, also=_also_set, lines=_lines, tail=st.binary(max_size=20))
+def test_any_text_is_settings_or_faults(
+    file: Path, environ: dict[str, str], also: dict[str, str], lines: list[str], tail: bytes
+) -> None:
+    """Never another exception, whatever the environment and the file hold."""
+    file.write_bytes("\n".join(lines).encode(errors="surrogateescape") + tail)
+    shown(environ | also, file)
+
+
+@pytest.mark.parametrize("name", [*NAMES, SETTINGS_FILE])
+def test_every_setting_takes_or_refuses_every_odd_value(name: str) -> None:
+    """What is hard for one kind of setting is tried with all of them."""
+    for value in ODD_VALUES:
+        shown({name: value}, None)
+
+
+@settings(max_examples=300)
+@given(name=_secret_names, secret=_secrets, in_file=st.booleans(), others=_set)
+def test_no_secret_is_shown_whatever_else_is_wrong(
+    file: Path, name: str, secret: str, *, in_file: bool, others: dict[str, str]
+) -> None:
+    """Not where it is right, nor where it is faulty, nor where the name is written wrongly."""
+    file.write_text(f"{name} = {secret}\n" if in_file else "", encoding="utf-8", errors="replace")
+    environ = others if in_file else others | {name: secret}
+    assert SECRET not in shown(environ, file)

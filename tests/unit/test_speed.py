@@ -8,8 +8,8 @@ from tests.support.examples import SCHEDULED, WORKFLOW, event_of, example
 from worker.address import Mailbox
 from worker.render import Renderer
 
-ROUNDS: Final = 5
-MAILS: Final = 300
+ROUNDS: Final = 40
+MAILS: Final = 50
 BOUND_MICROSECONDS: Final = 250
 """The aim is 100 on a machine that does nothing else."""
 

@@ -114,8 +114,8 @@ def test_a_new_phrase_is_said_in_english_too(tmp_path: Path) -> None:
             id="family",
         ),
         pytest.param(
-            "form/autoresponder",
-            "form/autoresponder: form has no such mail: name the folder one of notification, autoResponder",
+            "form/answer",
+            "form/answer: form has no such mail: name the folder one of notification, autoResponder",
             id="mail-of-a-form",
         ),
         pytest.param(
@@ -129,6 +129,13 @@ def test_a_new_phrase_is_said_in_english_too(tmp_path: Path) -> None:
 def test_a_mail_that_no_event_leads_to_is_refused(tmp_path: Path, name: str, fault: str) -> None:
     """A slip of the pen would otherwise be a mail that is never sent."""
     assert faults(written(tmp_path, {f"{name}/{file}": "x" for file in MAIL_FILES})) == [fault]
+
+
+def test_one_mail_is_in_one_folder(tmp_path: Path) -> None:
+    """Events are matched in any case, so of two such folders one would never be used."""
+    assert faults(written(tmp_path, {f"workflow/Submit/{file}": "x" for file in MAIL_FILES})) == [
+        "workflow/Submit: name the folder workflow/submit, in this case"
+    ]
 
 
 def test_a_new_mail_has_to_be_whole(tmp_path: Path) -> None:
