@@ -121,7 +121,8 @@ class Delivery:
     @property
     def delivery_count(self) -> int:
         """How often a quorum queue has handed it out before."""
-        value = self.headers.get("x-delivery-count", 0)
+        # On the first hand-out it is another queue's, where the message was looked at before it was moved.
+        value = self.headers.get("x-delivery-count", 0) if self.redelivered else 0
         return value if isinstance(value, int) else 0
 
     @property

@@ -45,7 +45,22 @@ class NotifyError(Exception):
 
 
 class PermanentError(NotifyError):
-    """Trying again cannot help: the mail becomes a dead letter now."""
+    """Trying again cannot help: the mail becomes a dead letter now.
+
+    `of_one_mail` is true where it was said of one recipient or message, and need not hold for others.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str = "",
+        *,
+        settings: tuple[str, ...] | None = None,
+        hint: str = "",
+        of_one_mail: bool = False,
+    ) -> None:
+        super().__init__(reason, detail, settings=settings, hint=hint)
+        self.of_one_mail = of_one_mail
 
 
 class TransientError(NotifyError):

@@ -19,7 +19,7 @@ from contracts.dead_letter import Reason
 from contracts.signals import Action
 from worker.connector import NotAdmittedError
 from worker.errors import PermanentError, Scope, TransientError
-from worker.smtp.plan import ConnectionPlan, OAuth2
+from worker.smtp.plan import Anonymous, ConnectionPlan, OAuth2
 from worker.smtp.pool import BudgetSpentError
 
 FIRST_TRY_AFTER_SECONDS: Final = 60.0
@@ -41,6 +41,9 @@ REFUSALS: Final = frozenset(
     }
 )
 """What is said against the way in or the sender, and so of every mail that takes it."""
+
+SAID_OF_LOGINS: Final = frozenset({Reason.SMTP_AUTHENTICATION_REFUSED, Reason.SMTP_AUTHENTICATION_MISSING})
+"""What cannot be true of one that was let in: some servers say it of a recipient not everybody may write to."""
 
 SAID_OF_NO_SENDER: Final = frozenset(
     {Reason.EXPIRED, Reason.ADDRESS_UNSUPPORTED, Reason.MESSAGE_TOO_LARGE, Reason.UNEXPECTED}
@@ -132,6 +135,9 @@ class Logins:
         if error.reason not in REFUSALS and not isinstance(error, NotAdmittedError):
             standing.accepted()
             return error
+        if _is_of_one_mail(plan, standing, error):
+            standing.accepted()
+            return _as_of_one_mail(plan, error)
         standing.refused(error, self._clock())
         _say(plan, standing)
         return self._as_it_counts(plan, standing)
@@ -157,6 +163,20 @@ async def _its_turn(turn: AsyncExitStack, alone: asyncio.Lock, seconds: float) -
             await turn.enter_async_context(alone)
     except TimeoutError:
         raise BudgetSpentError from None
+
+
+def _is_of_one_mail(plan: ConnectionPlan, standing: Standing, error: PermanentError) -> bool:
+    """Whether it holds for this mail alone, since the login, or the sender, is known to be good."""
+    return error.of_one_mail and (standing.proven or _is_of_a_recipient(plan, error))
+
+
+def _as_of_one_mail(plan: ConnectionPlan, error: PermanentError) -> PermanentError:
+    # Who has logged in has no setting to mend.
+    return PermanentError(Reason.MESSAGE_REFUSED, error.detail) if _is_of_a_recipient(plan, error) else error
+
+
+def _is_of_a_recipient(plan: ConnectionPlan, error: PermanentError) -> bool:
+    return not isinstance(plan.authentication, Anonymous) and error.reason in SAID_OF_LOGINS
 
 
 def _may_heal(plan: ConnectionPlan, refusal: PermanentError) -> bool:

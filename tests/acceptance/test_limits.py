@@ -54,6 +54,21 @@ async def test_a_reply_too_long_to_be_read_loses_no_mail(world: World, reply: st
     assert not worker.said(level="error")
 
 
+@pytest.mark.parametrize("reply", UNREADABLE.values(), ids=UNREADABLE)
+async def test_a_refusal_too_long_to_be_read_is_that_mail_s_own(world: World, reply: str) -> None:
+    """It is said of one recipient each time: were it the server's trouble, all would wait for it."""
+    refused, *others = addresses(20)
+    world.smtp.answer("RCPT", reply, to=refused)
+    worker = await world.worker(NOTIFY_RETRY_GIVE_UP_SECONDS="0")
+    for address in (refused, *others):
+        await world.publish(message_to(address))
+    letter = DeadLetter.from_headers((await world.dead("exhausted")).headers)
+    assert letter.owed == "0"
+    await world.smtp.until_accepted(len(others))
+    assert world.recipients() == sorted(others)
+    assert not worker.said(action="pause")
+
+
 async def test_headers_at_their_cap_pass_through_a_retry_and_a_dead_letter(world: World) -> None:
     """The largest are left out of a copy; with all of them the broker would close the connection."""
     later, refused = addresses(2)

@@ -38,5 +38,16 @@ async def test_an_event_that_ends_its_workers_takes_no_innocent_one_with_it(worl
     assert await world.dead_letters() == ({"dead.poison": 1} if SOAK else {})
 
 
+async def test_a_count_that_a_message_brings_along_makes_it_no_suspect(world: World) -> None:
+    """It was looked at in a dead queue, then moved: many such would run one by one, and both lanes wait."""
+    worker = await world.worker()
+    people = [f"person{n}@example.org" for n in range(INNOCENTS)]
+    for to in people:
+        await world.publish(one_mail(to), headers={"x-delivery-count": WORK_DELIVERY_LIMIT})
+    await world.smtp.until_accepted(INNOCENTS)
+    assert world.recipients() == sorted(people)
+    assert not worker.said(action="suspect")
+
+
 def _has_met(world: World, times: int) -> bool:
     return sum(POISON in command for command in world.smtp.commands) >= times

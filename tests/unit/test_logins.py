@@ -10,7 +10,7 @@ from contracts.dead_letter import Reason
 from worker.connector import NotAdmittedError
 from worker.errors import NotifyError, PermanentError, Scope, TransientError
 from worker.logins import REFUSALS, Logins
-from worker.smtp.plan import Basic, ConnectionPlan, Encryption, OAuth2
+from worker.smtp.plan import Anonymous, Basic, ConnectionPlan, Encryption, OAuth2
 from worker.smtp.pool import BudgetSpentError
 
 BASIC = ConnectionPlan("smtp.example", 587, Encryption.STARTTLS, Basic("cms", SecretStr("x")))
@@ -20,6 +20,7 @@ TOKEN = ConnectionPlan(
     Encryption.STARTTLS,
     OAuth2("cms@x.example", "client", SecretStr("x"), "https://login.example/token", ""),
 )
+ANONYMOUS = ConnectionPlan("relay.example", 25, Encryption.NONE, Anonymous())
 SENDER = "cms@x.example"
 REFUSED = PermanentError(Reason.SMTP_AUTHENTICATION_REFUSED, "535 5.7.3 Authentication unsuccessful")
 BUSY = TransientError(Reason.SMTP_BUSY, scope=Scope.MESSAGE)
@@ -224,3 +225,40 @@ async def test_mails_refused_together_count_as_one_refusal() -> None:
     before = server.tries
     await server.send()
     assert server.tries == before + 1
+
+
+NEEDS_LOGIN = PermanentError(
+    Reason.SMTP_AUTHENTICATION_MISSING, "550 authentication required", of_one_mail=True
+)
+BAD_SENDER = PermanentError(Reason.SMTP_SEND_AS_DENIED, "554 Sender address rejected", of_one_mail=True)
+
+
+@pytest.mark.parametrize(
+    ("plan", "served_before", "refusal", "ends_as", "remembered"),
+    [
+        pytest.param(
+            BASIC, False, NEEDS_LOGIN, Reason.MESSAGE_REFUSED, False, id="who has logged in needs no login"
+        ),
+        pytest.param(
+            TOKEN, True, NEEDS_LOGIN, Reason.MESSAGE_REFUSED, False, id="nor does one that was served before"
+        ),
+        pytest.param(ANONYMOUS, True, NEEDS_LOGIN, NEEDS_LOGIN.reason, False, id="a relay for some recipients"),
+        pytest.param(ANONYMOUS, False, NEEDS_LOGIN, NEEDS_LOGIN.reason, True, id="a relay that knows nobody"),
+        pytest.param(BASIC, True, BAD_SENDER, BAD_SENDER.reason, False, id="a recipient who refuses a sender"),
+        pytest.param(BASIC, False, BAD_SENDER, BAD_SENDER.reason, True, id="a sender that nobody knows"),
+    ],
+)
+async def test_what_is_said_of_one_recipient_is_not_held_against_a_good_login(
+    plan: ConnectionPlan, refusal: PermanentError, ends_as: Reason, *, served_before: bool, remembered: bool
+) -> None:
+    """Lists for members only, relays for their own domains: the other mails of this sender go on."""
+    server = Server(None)
+    if served_before:
+        assert await server.send(plan) is None
+    server.answer = refusal
+    end = await server.send(plan)
+    assert isinstance(end, PermanentError)
+    assert (end.reason, end.detail) == (ends_as, refusal.detail)
+    server.answer, tries = None, server.tries
+    assert (await server.send(plan) is None) is not remembered
+    assert (server.tries == tries) is remembered

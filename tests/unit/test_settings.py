@@ -237,6 +237,7 @@ def test_a_boolean_is_true_or_false_in_any_case(text: str, value: bool) -> None:
         ("NOTIFY_RETRY_GIVE_UP_SECONDS", "1h", f'"1h" {NOT_NEGATIVE}'),
         ("NOTIFY_DRAIN_SECONDS", "-5", f'"-5" {NOT_NEGATIVE}'),
         ("NOTIFY_TEMPLATES_DIR", "/no/where", '"/no/where" is not an existing folder'),
+        ("NOTIFY_TEMPLATES_DIR", "x" * 300, f'"{"x" * 60}…" is not an existing folder'),
         ("NOTIFY_SMTP_CA_FILE", "/no/where", '"/no/where" is not a readable file of PEM certificates'),
         ("NOTIFY_SMTP_CA_FILE", "/", '"/" is not a readable file of PEM certificates'),
         ("NOTIFY_ENTRA_AUTHORITY", "http://a", f'"http://a" {AUTHORITY}'),

@@ -23,6 +23,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
 )
 
@@ -173,26 +174,40 @@ async def request_token(client: OAuth2, tls: ssl.SSLContext, seconds: float, clo
     asked_at = clock()
     response = await _post(client, tls, seconds)
     answer = _Answer.read(response.content)
-    if response.is_success and answer.access_token and not answer.error:
-        return Token.lasting(answer.expires_in, answer.access_token, asked_at)
-    raise _refusal(client, response, answer)
+    if not (response.is_success and answer.access_token and not answer.error):
+        raise _refusal(client, response, answer)
+    if answer.expires_in <= 0:
+        detail = f"HTTP {response.status_code} with a token that has expired (expires_in {answer.expires_in:g})"
+        raise TransientError(Reason.TOKEN_UNAVAILABLE, detail, scope=Scope.LOGIN)
+    return Token.lasting(answer.expires_in, answer.access_token, asked_at)
 
 
 class _Answer(BaseModel):
-    """What a token endpoint says (RFC 6749 sections 5.1 and 5.2), with Microsoft Entra ID's additions."""
+    """What a token endpoint says (RFC 6749 sections 5.1 and 5.2), with Microsoft Entra ID's additions.
+
+    What stands beside the token or the error decides nothing, so odd values of it count as left out.
+    """
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     access_token: SecretStr = SecretStr("")
-    expires_in: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_LIFETIME_SECONDS
+    expires_in: Annotated[float, Field(allow_inf_nan=False)] = DEFAULT_LIFETIME_SECONDS
     error: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
     error_codes: tuple[int, ...] = ()
     trace_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{0,64}$")] = ""
 
-    @field_validator("expires_in", "error_codes", "trace_id", mode="before")
+    @field_validator("access_token", "error", mode="before")
     @classmethod
-    def _null_is_nothing(cls, value: Any, field: ValidationInfo) -> Any:
-        return cls.model_fields[field.field_name or ""].default if value is None else value
+    def _null_is_nothing(cls, value: Any) -> Any:
+        return "" if value is None else value
+
+    @field_validator("expires_in", "error_codes", "trace_id", mode="wrap")
+    @classmethod
+    def _odd_is_left_out(cls, value: Any, read: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
+        try:
+            return read(value)
+        except ValidationError:
+            return cls.model_fields[field.field_name or ""].default
 
     @classmethod
     def read(cls, content: bytes) -> "_Answer":
@@ -257,10 +272,15 @@ def _particulars(response: httpx.Response, answer: _Answer) -> list[str]:
     trace = [f"trace_id {answer.trace_id}"] if answer.trace_id else []
     return [
         f"HTTP {response.status_code}",
-        answer.error or "without an OAuth2 error or token",
+        answer.error or f"without an OAuth2 error or token{_instead(response)}",
         *numbers,
         *trace,
     ]
+
+
+def _instead(response: httpx.Response) -> str:
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return f", but with {media_type}" if media_type in _WEB_PAGES else ""
 
 
 def _retry_after(response: httpx.Response) -> float | None:
@@ -281,6 +301,7 @@ def _again(error: PermanentError | TransientError, seconds: float) -> PermanentE
     return PermanentError(error.reason, error.detail, settings=error.settings, hint=error.hint)
 
 
+_WEB_PAGES: Final = {"text/html", "application/xhtml+xml"}
 _PASSING_STATUSES: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _PASSING_ERRORS: Final = {"temporarily_unavailable", "server_error"}
 _SCOPE_ERRORS: Final = {"invalid_scope", "invalid_resource", "invalid_target"}

@@ -16,6 +16,7 @@ from contracts.dead_letter import Reason
 from worker.errors import PermanentError, Scope, TransientError
 
 MAX_DETAIL_CHARACTERS: Final = 500
+MAX_JUDGED_CHARACTERS: Final = 4096
 LONGEST_RETRY_SECONDS: Final = 86400.0
 
 
@@ -53,7 +54,10 @@ class Reply:
 
 
 class Rule(NamedTuple):
-    """One row: a reply in `phases` whose line `pattern` is found in. Without a scope the error is permanent."""
+    """One row: a reply in `phases` whose line `pattern` is found in. Without a scope the error is permanent.
+
+    `of_one_mail` marks what sounds like the login's or the sender's trouble, and may be this mail's alone.
+    """
 
     phases: frozenset[Phase]
     pattern: re.Pattern[str]
@@ -61,17 +65,23 @@ class Rule(NamedTuple):
     scope: Scope | None
     retry_after: float | None = None
     hint: str = ""
+    of_one_mail: bool = False
 
 
-def judge(phase: Phase, reply: Reply) -> PermanentError | TransientError:
-    """The error that a reply other than success is. Its detail is the reply's line, at most 500 characters."""
+def judge(phase: Phase, reply: Reply, sender: str = "") -> PermanentError | TransientError:
+    """The error that a reply other than success is. Its detail is the reply's line, at most 500 characters.
+
+    `sender` is the bare From address, for replies that name who was refused.
+    """
     line = reply.line
     # An address that the server repeats may hold any word, and strangers choose what is written to.
-    words = _ADDRESS.sub("<>", line)
+    words = _ADDRESS.sub(
+        lambda found: "<sender>" if _names(sender, found[0]) else "<>", line[:MAX_JUDGED_CHARACTERS]
+    )
     rule = next(rule for rule in RULES if phase in rule.phases and rule.pattern.search(words))
     detail = _cut(line)
     if rule.scope is None:
-        return PermanentError(rule.reason, detail, hint=rule.hint)
+        return PermanentError(rule.reason, detail, hint=rule.hint, of_one_mail=rule.of_one_mail)
     return TransientError(
         rule.reason, detail, scope=rule.scope, retry_after=_retry_seconds(line, rule.retry_after)
     )
@@ -85,28 +95,59 @@ def explain(phase: Phase, fault: Exception) -> PermanentError | TransientError:
     return TransientError(Reason.SMTP_UNREACHABLE, _detail(phase, root), scope=Scope.SERVER)
 
 
+def _names(sender: str, text: str) -> bool:
+    """Whether `text`, which looks like an address or several, holds that of `sender`."""
+    return bool(sender) and sender.lower() in re.split("[<>,;]+", text.lower().rstrip("."))
+
+
 _ADDRESS: Final = re.compile(r'<?(?:"[^"]*"|(?<![^\s<>])[^\s<>"@]++)@[^\s<>]+>?')
 _ANY: Final = frozenset(Phase)
 _RCPT: Final = frozenset({Phase.RCPT})
 _AUTH: Final = frozenset({Phase.AUTH})
+_MAIL: Final = frozenset({Phase.MAIL})
+_ENVELOPE: Final = _MAIL | _RCPT
 _STARTTLS: Final = frozenset({Phase.STARTTLS})
 _GREETING: Final = frozenset({Phase.CONNECT, Phase.GREETING})
 _CONTENT: Final = frozenset({Phase.DATA, Phase.BODY})
 _OPENING: Final = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.STARTTLS})
-_TRANSACTION: Final = frozenset({Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.BODY})
+_OF_ONE_MAIL: Final = _RCPT | _CONTENT
+_TRANSACTION: Final = _MAIL | _OF_ONE_MAIL
 
+_BAD_SENDER: Final = (
+    "The server refuses the From address itself: see its reply, and send from an address that it accepts "
+    "(NOTIFY_DEFAULT_FROM, or the from address of the event)."
+)
 _BLOCK_SECONDS: Final = 1800.0
 _QUOTA_SECONDS: Final = 3600.0
 
 
-def _permanent(phases: frozenset[Phase], pattern: str, reason: Reason, hint: str = "") -> Rule:
-    return Rule(phases, re.compile(pattern, re.IGNORECASE), reason, None, hint=hint)
+def _permanent(
+    phases: frozenset[Phase], pattern: str, reason: Reason, hint: str = "", *, of_one_mail: bool = False
+) -> Rule:
+    return Rule(phases, re.compile(pattern, re.IGNORECASE), reason, None, hint=hint, of_one_mail=of_one_mail)
 
 
 def _transient(
     phases: frozenset[Phase], pattern: str, reason: Reason, scope: Scope, retry_after: float | None = None
 ) -> Rule:
     return Rule(phases, re.compile(pattern, re.IGNORECASE), reason, scope, retry_after)
+
+
+def _everywhere(pattern: str, reason: Reason, hint: str = "") -> tuple[Rule, Rule]:
+    """Said at MAIL it is the login's or the sender's trouble; later it may be that of one mail alone."""
+    return (
+        _permanent(_MAIL, pattern, reason, hint),
+        _permanent(_OF_ONE_MAIL, pattern, reason, hint, of_one_mail=True),
+    )
+
+
+def _limit(words: str, reason: Reason, scope: Scope, retry_after: float | None = None) -> tuple[Rule, Rule]:
+    """A limit that was reached. A message refused for good has to begin with it: its content may mention it."""
+    of_a_message = rf"^4.*({words})|^5\d\d (\d\.\d{{1,3}}\.\d{{1,3}} )?(\w+ ){{0,2}}({words})"
+    return (
+        _transient(_ANY - _CONTENT, words, reason, scope, retry_after),
+        _transient(_CONTENT, of_a_message, reason, scope, retry_after),
+    )
 
 
 _EXCHANGE: Final = (
@@ -117,11 +158,11 @@ _EXCHANGE: Final = (
     _transient(_ANY, r"SubmissionQuotaExceeded", Reason.SMTP_QUOTA, Scope.LOGIN, _QUOTA_SECONDS),
     # Sent Items count against the sending mailbox; at RCPT the same words speak of the recipient's.
     _permanent(_CONTENT, r"QuotaExceededException|^554 5\.2\.2 mailbox full", Reason.SMTP_QUOTA),
-    _permanent(_ANY, r"mailbox logon failure", Reason.SMTP_AUTHENTICATION_REFUSED),
-    _transient(_ANY, r"recipient thread limit", Reason.SMTP_MAILBOX_UNAVAILABLE, Scope.MESSAGE),
+    _permanent(_ANY, r"^4.*mailbox logon failure", Reason.SMTP_AUTHENTICATION_REFUSED),
+    _transient(_ANY, r"^4.*recipient thread limit", Reason.SMTP_MAILBOX_UNAVAILABLE, Scope.MESSAGE),
     _transient(
         _ANY,
-        r"sender thread limit|^432 .*concurrent connections|intentionally delayed",
+        r"^4.*(sender thread limit|intentionally delayed)|^432 .*concurrent connections",
         Reason.SMTP_THROTTLED,
         Scope.LOGIN,
     ),
@@ -129,27 +170,28 @@ _EXCHANGE: Final = (
 
 _RECIPIENT: Final = (
     # A group that takes mail only from its own people says of the sender what is true of the recipient.
-    _permanent(_RCPT | _CONTENT, r"RESOLVER\.RST|\b5\.7\.13[3-6]\b", Reason.RECIPIENT_REFUSED),
-    _permanent(_RCPT | _CONTENT, r"^5\d\d 5\.1\.([1236]|10)\b", Reason.RECIPIENT_REFUSED),
+    _permanent(_OF_ONE_MAIL, r"RESOLVER\.RST|\b5\.7\.13[3-6]\b", Reason.RECIPIENT_REFUSED),
+    _permanent(_OF_ONE_MAIL, r"^5\d\d 5\.1\.([1236]|10)\b", Reason.RECIPIENT_REFUSED),
 )
 
 _LIMITS: Final = (
-    _transient(
-        _ANY,
-        r"^550 5\.4\.5\b|daily (user )?sending (limit|quota)|daily message quota",
+    _transient(_ANY, r"^550 5\.4\.5\b", Reason.SMTP_QUOTA, Scope.LOGIN, _QUOTA_SECONDS),
+    *_limit(
+        r"daily (user )?sending (limit|quota)|daily message quota",
         Reason.SMTP_QUOTA,
         Scope.LOGIN,
         _QUOTA_SECONDS,
     ),
-    _transient(
-        _ANY,
-        r"too many login attempts|throttling failure|peak smtp relay limit",
+    *_limit(
+        r"too many login attempts|throttling failure|peak smtp relay limit", Reason.SMTP_THROTTLED, Scope.LOGIN
+    ),
+    *_limit(
+        r"too many (\w+ ){0,2}(connections|sessions)|connection (rate|frequency)|rate limit|submission rate",
         Reason.SMTP_THROTTLED,
-        Scope.LOGIN,
+        Scope.SERVER,
     ),
     _transient(
         _ANY,
-        r"too many (\w+ ){0,2}(connections|sessions)|connection (rate|frequency)|rate limit|submission rate|"
         r"^4\d\d .*(server( is)? busy|temporary server error)|^421 4\.(7\.|3\.2\b|4\.5\b)",
         Reason.SMTP_THROTTLED,
         Scope.SERVER,
@@ -160,7 +202,7 @@ _LIMITS: Final = (
 
 _LOGIN: Final = (
     _permanent(
-        _AUTH | _TRANSACTION,
+        _AUTH | _ENVELOPE,
         r"STARTTLS.{0,30}(first|required)|(issue|requires?) .{0,20}STARTTLS",
         Reason.SMTP_PORT_MISMATCH,
         "The server wants an encrypted connection: set EmailSmtpUseSSL to true, with port 587.",
@@ -192,12 +234,21 @@ _LOGIN: Final = (
         "The provider wants an application password in EmailSmtpPassword instead of the account's own.",
     ),
     _permanent(_AUTH, r"^538\b", Reason.SMTP_AUTHENTICATION_MISSING),
-    _permanent(_TRANSACTION, r"^535\b", Reason.SMTP_AUTHENTICATION_REFUSED),
-    _permanent(_AUTH, r"^5|^432 4\.7\.12\b", Reason.SMTP_AUTHENTICATION_REFUSED),
+    _transient(_AUTH | _ENVELOPE, r"^535\b.*\btemporar(y|ily)\b", Reason.SMTP_BUSY, Scope.LOGIN),
+    *_everywhere(r"^535\b", Reason.SMTP_AUTHENTICATION_REFUSED),
+    # A challenge after all there was to say: it does not understand what it was told.
+    _permanent(_AUTH, r"^5|^334\b|^432 4\.7\.12\b", Reason.SMTP_AUTHENTICATION_REFUSED),
     _transient(_AUTH, r"^454 .*system problem", Reason.SMTP_BUSY, Scope.SERVER),
 )
 
 _PERMISSION: Final = (
+    _permanent(
+        _CONTENT,
+        r"^554 .*not verified\b.*\bidentities failed\b(?!.*<sender>)",
+        Reason.MESSAGE_REFUSED,
+        "In its sandbox Amazon SES sends to verified addresses only: ask for production access, or verify the "
+        "recipient's address.",
+    ),
     # Postfix's submission port to those who have not logged in.
     _permanent(_TRANSACTION, r"^5.*client host rejected", Reason.SMTP_RELAY_REFUSED),
     _permanent(
@@ -206,8 +257,7 @@ _PERMISSION: Final = (
         r"address is not verified)|^554 access denied",
         Reason.SMTP_SEND_AS_DENIED,
     ),
-    _permanent(
-        _TRANSACTION,
+    *_everywhere(
         r"^530\b|^5.*(5\.7\.57\b|not logged in|not authenticated|authentication (is )?required)|^503 .*auth",
         Reason.SMTP_AUTHENTICATION_MISSING,
     ),
@@ -220,9 +270,13 @@ _PERMISSION: Final = (
     ),
     _permanent(
         _TRANSACTION,
-        r"^550 5\.7\.1 .*relay|^5.*(relay(ing)? (access )?(denied|not|refused|prohibited)|to relay\b)",
+        # Postfix puts it into 454, lest a mistake in its settings cost mail.
+        r"^550 5\.7\.1 .*relay|^5.*(relay(ing)? (access )?(denied|not|refused|prohibited)|to relay\b)|"
+        r"^454 4\.7\.1 .*relay access denied",
         Reason.SMTP_RELAY_REFUSED,
     ),
+    _permanent(_TRANSACTION, r"^5\d\d 5\.1\.[78]\b", Reason.SMTP_SEND_AS_DENIED, _BAD_SENDER),
+    *_everywhere(r"^5.*sender address rejected", Reason.SMTP_SEND_AS_DENIED, _BAD_SENDER),
 )
 
 _MESSAGE: Final = (
@@ -234,12 +288,16 @@ _MESSAGE: Final = (
     _permanent(_TRANSACTION, r"^5\d\d 5\.6\.[79]\b|^5.*SMTPUTF8", Reason.ADDRESS_UNSUPPORTED),
     # The session was out of step, not the message at fault.
     _transient(_TRANSACTION, r"^503\b", Reason.SMTP_BUSY, Scope.MESSAGE),
+    # The library reads none over 32 KiB. It is about this mail: as the server's trouble it would stop all.
+    _transient(_TRANSACTION, r"^-01 Response too long", Reason.SMTP_BUSY, Scope.MESSAGE),
     _permanent(_RCPT, r"^5\d\d 5\.7\.", Reason.MESSAGE_REFUSED),
     _permanent(_RCPT, r"^5", Reason.RECIPIENT_REFUSED),
     _permanent(_TRANSACTION, r"^5", Reason.MESSAGE_REFUSED),
 )
 
 _DEFAULTS: Final = (
+    # RFC 3463: the system is not accepting messages, such as while it is shut down.
+    _transient(_OPENING, r"^5\d\d 5\.3\.2\b", Reason.SMTP_BUSY, Scope.SERVER),
     _transient(_ANY, r"^4\d\d 4\.(3\.\d+|4\.[12])\b", Reason.SMTP_BUSY, Scope.SERVER),
     _transient(_AUTH, r"^4", Reason.SMTP_BUSY, Scope.LOGIN),
     _transient(_OPENING, r"^4\d\d 4\.7\.", Reason.SMTP_THROTTLED, Scope.SERVER),

@@ -1,7 +1,8 @@
 """Logging in: which mechanism, what the client says with it, and what the server makes of it (RFC 4954)."""
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from aiosmtplib import SMTP, SMTPStatus
@@ -12,6 +13,10 @@ from worker.smtp.border import speaking
 from worker.smtp.oauth2 import Token
 from worker.smtp.plan import Anonymous, Authentication, Basic, OAuth2
 from worker.smtp.replies import Phase, Reply, judge
+
+SHORTEST_PART: Final = 8
+_HIDDEN: Final = "\ufdd0"
+"""A character that is none, so no server says it."""
 
 
 async def log_in(smtp: SMTP, who: Authentication, token: Token | None) -> str:
@@ -27,7 +32,8 @@ async def log_in(smtp: SMTP, who: Authentication, token: Token | None) -> str:
     with speaking(Phase.AUTH):
         reply = await _converse(smtp, mechanism, lines)
     if reply.code != SMTPStatus.auth_successful:
-        raise judge(Phase.AUTH, _without((*map(bytes.decode, lines), secret), reply))
+        said = (secret, *(line.decode() for line in (*lines, _base64(secret))))
+        raise judge(Phase.AUTH, Reply(reply.code, masked(reply.text, said)))
     return mechanism
 
 
@@ -79,12 +85,24 @@ def _reason_in(challenge: str) -> str:
     return decoded if decoded.startswith("{") else ""
 
 
-def _without(secrets: Iterable[str], reply: Reply) -> Reply:
-    """Some servers repeat what they refuse: the command, or the token in it."""
-    text = reply.text
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """`text` with `<secret>` in place of all of `secrets`, and of parts of them from 8 characters on.
+
+    Some servers repeat what they refuse: the command, or as much of it as there is room for.
+    """
+    shown = list(text)
     for secret in filter(None, secrets):
-        text = text.replace(secret, "<secret>")
-    return Reply(reply.code, text)
+        size = min(len(secret), SHORTEST_PART)
+        parts = set(_runs(secret, size))
+        for at, run in enumerate(_runs(text, size)):
+            if run in parts:
+                shown[at : at + size] = _HIDDEN * size
+    return re.sub(f"{_HIDDEN}+", "<secret>", "".join(shown))
+
+
+def _runs(text: str, size: int) -> Iterator[str]:
+    """All runs of `size` characters in `text`."""
+    return (text[at : at + size] for at in range(len(text) - size + 1))
 
 
 def _saslname(user: str) -> str:

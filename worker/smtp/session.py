@@ -96,7 +96,7 @@ class Session:
             await self._reset()
             raise
         await self._upload(data)
-        return await self._verdict()
+        return await self._verdict(sender)
 
     async def close(self) -> None:
         """Takes leave of the server if the session is in step, within 5 seconds, and hangs up. Never raises."""
@@ -156,7 +156,7 @@ class Session:
             self._protocol.write(data[last:])
         self.committed = True
 
-    async def _verdict(self) -> Reply:
+    async def _verdict(self, sender: str) -> Reply:
         try:
             response = await self._protocol.read_response(timeout=FINAL_REPLY_SECONDS)
         except (SMTPException, OSError) as lost:
@@ -170,7 +170,7 @@ class Session:
         if response.code != SMTPStatus.domain_unavailable:
             # The mail is over (RFC 5321 section 4.1.1.4), but Postfix 3.7 keeps one whose end it refused.
             await self._reset()
-        raise judge(Phase.BODY, reply_of(response))
+        raise judge(Phase.BODY, reply_of(response), sender)
 
 
 def _is_yes(phase: Phase, code: int) -> bool:

@@ -214,15 +214,64 @@ async def test_a_replacement_that_fails_leaves_the_old_token(source: TokenSource
     assert await source.token(client) is token
 
 
-async def test_odd_fields_beside_the_token_or_the_error_decide_nothing(
-    source: TokenSource, server: TokenServer
+@pytest.mark.parametrize(
+    ("beside", "lifetime"),
+    [
+        ({"error": None}, 3600),
+        ({"error": ""}, 3600),
+        ({"error": None, "error_codes": None, "trace_id": None, "expires_in": None}, 3600),
+        ({"expires_in": "1800"}, 1800),
+        ({"expires_in": 1800.5}, 1800.5),
+        ({"expires_in": "soon"}, 3600),
+        ({"expires_in": [1]}, 3600),
+        ({"expires_in": float("inf")}, 3600),
+        ({"error_codes": "none", "trace_id": {"a": 1}}, 3600),
+    ],
+    ids=str,
+)
+async def test_odd_fields_beside_a_token_decide_nothing(
+    beside: dict[str, Any], lifetime: float, source: TokenSource, server: TokenServer
 ) -> None:
-    """A null for the lifetime or the numbers hides neither."""
-    server.answer(200, {"access_token": "odd", "expires_in": None}, times=1)
-    assert await _value(source, _client(server)) == "odd"
-    server.answer(400, {"error": "temporarily_unavailable", "error_codes": None}, times=1)
-    with pytest.raises(TransientError):
-        await _value(source, _client(server, scope="other"))
+    """A lifetime may come as text; what cannot be read counts as left out."""
+    server.answer(200, {"access_token": "odd", **beside})
+    token = await source.token(_client(server))
+    assert token.value.get_secret_value() == "odd"
+    assert token.expires_at == 1000.0 + lifetime
+
+
+@pytest.mark.parametrize(
+    "beside", [{"error_codes": "7000215"}, {"error_codes": [None]}, {"trace_id": 7}], ids=str
+)
+async def test_odd_fields_beside_an_error_decide_nothing(
+    beside: dict[str, Any], source: TokenSource, server: TokenServer
+) -> None:
+    """It is the client that is refused, not the endpoint that is wrong."""
+    server.answer(401, {"error": "invalid_client", "access_token": None, **beside})
+    error = await _error(source, _client(server))
+    assert isinstance(error, PermanentError)
+    assert (error.reason, error.detail) == (Reason.OAUTH2_CLIENT_REFUSED, "HTTP 401 invalid_client")
+
+
+@pytest.mark.parametrize(("expires_in", "shown"), [(0, "0"), (-1, "-1"), ("0", "0"), (-3600.0, "-3600")])
+async def test_a_token_that_has_expired_is_none(
+    expires_in: float | str, shown: str, source: TokenSource, server: TokenServer
+) -> None:
+    """Nobody can log in with it, and the next may be good."""
+    server.answer(200, {"access_token": "old", "expires_in": expires_in}, times=1)
+    error = await _error(source, _client(server))
+    assert isinstance(error, TransientError)
+    assert (error.reason, error.scope) == (Reason.TOKEN_UNAVAILABLE, Scope.LOGIN)
+    assert error.detail == f"HTTP 200 with a token that has expired (expires_in {shown})"
+    assert await _value(source, _client(server)) == "token-1"
+
+
+async def test_a_web_page_instead_of_a_token_is_said(source: TokenSource, server: TokenServer) -> None:
+    """The page of a guest network may pass; a wrong address is seen by it."""
+    server.answer(200, b"<html>Log in</html>", headers={"Content-Type": "text/html; charset=utf-8"}, times=1)
+    error = await _error(source, _client(server))
+    assert isinstance(error, TransientError)
+    assert error.detail == "HTTP 200 without an OAuth2 error or token, but with text/html"
+    assert await _value(source, _client(server)) == "token-1"
 
 
 def _entra(error: str, *numbers: int) -> dict[str, Any]:

@@ -406,7 +406,7 @@ async def test_nothing_is_introduced_again_after_the_login(authority: trustme.CA
 
 MISTRUST: Final = "554 5.7.1 Message looks like spam"
 SENDING: Final = [
-    ("MAIL", "550 5.1.8 Bad sender", PermanentError, Reason.MESSAGE_REFUSED),
+    ("MAIL", "550 5.1.8 Bad sender", PermanentError, Reason.SMTP_SEND_AS_DENIED),
     ("MAIL", "451 4.7.1 Later", TransientError, Reason.SMTP_THROTTLED),
     ("RCPT", "550 5.1.1 No such user", PermanentError, Reason.RECIPIENT_REFUSED),
     ("RCPT", "450 4.2.0 Mailbox busy", TransientError, Reason.SMTP_MAILBOX_UNAVAILABLE),

@@ -32,6 +32,7 @@ CLASSES: Final[list[Row]] = [
     (OPENING, "450 Not now", R.SMTP_BUSY, SERVER),
     ((P.GREETING, P.EHLO), "554 No SMTP service here", R.SMTP_RELAY_REFUSED, None),
     ((P.EHLO,), "501 5.5.4 Invalid domain name", R.SMTP_RELAY_REFUSED, None),
+    (OPENING, "554 5.3.2 System not accepting network messages", R.SMTP_BUSY, SERVER),
     ((P.STARTTLS,), "454 TLS not available due to temporary reason", R.SMTP_BUSY, SERVER),
     ((P.STARTTLS,), "502 5.5.1 Command not implemented", R.SMTP_STARTTLS_MISSING, None),
     ((P.AUTH,), "454 4.7.0 Temporary authentication failure", R.SMTP_BUSY, LOGIN),
@@ -40,6 +41,9 @@ CLASSES: Final[list[Row]] = [
     ((P.AUTH,), "538 5.7.11 Encryption required", R.SMTP_AUTHENTICATION_MISSING, None),
     ((P.AUTH,), "530 5.7.0 Authentication required", R.SMTP_AUTHENTICATION_REFUSED, None),
     ((P.AUTH,), "535 5.7.8 Credentials invalid", R.SMTP_AUTHENTICATION_REFUSED, None),
+    ((P.AUTH, P.MAIL), "535 5.7.0 Temporary authentication failure", R.SMTP_BUSY, LOGIN),
+    ((P.AUTH,), "535 5.7.8 Error: authentication failed: temporary failure", R.SMTP_BUSY, LOGIN),
+    ((P.AUTH,), "535 Account temporarily locked", R.SMTP_BUSY, LOGIN),
     ((P.AUTH,), "535 5.7.3 Authentication unsuccessful", R.SMTP_AUTHENTICATION_REFUSED, None),
     ((P.AUTH,), "535 5.7.139 Authentication unsuccessful", R.SMTP_AUTHENTICATION_REFUSED, None),
     ((P.AUTH,), "535 5.7.144 Invalid API permissions", R.SMTP_AUTHENTICATION_REFUSED, None),
@@ -71,12 +75,14 @@ CLASSES: Final[list[Row]] = [
     ((P.RCPT, P.BODY), "550 5.1.10 RESOLVER.ADR.RecipientNotFound", R.RECIPIENT_REFUSED, None),
     ((P.RCPT,), "550 No such user", R.RECIPIENT_REFUSED, None),
     ((P.RCPT,), "552 5.2.2 Mailbox full", R.RECIPIENT_REFUSED, None),
-    ((P.MAIL,), "553 5.1.7 Bad sender address syntax", R.MESSAGE_REFUSED, None),
-    ((P.MAIL,), "550 5.1.8 Access denied, bad outbound sender", R.MESSAGE_REFUSED, None),
+    (TRANSACTION, "553 5.1.7 Bad sender address syntax", R.SMTP_SEND_AS_DENIED, None),
+    (TRANSACTION, "550 5.1.8 Access denied, bad outbound sender", R.SMTP_SEND_AS_DENIED, None),
     ((P.MAIL,), "501 5.5.2 Syntax error", R.MESSAGE_REFUSED, None),
     ((P.RCPT, P.BODY), "550 5.7.1 Refused by policy", R.MESSAGE_REFUSED, None),
     ((P.RCPT, P.BODY), "550 5.7.1 Unable to relay", R.SMTP_RELAY_REFUSED, None),
     ((P.RCPT,), "554 5.7.1 <a@example.org>: Relay access denied", R.SMTP_RELAY_REFUSED, None),
+    ((P.RCPT,), "454 4.7.1 <a@example.org>: Relay access denied", R.SMTP_RELAY_REFUSED, None),
+    ((P.RCPT,), "450 4.7.1 <a@example.org>: Recipient address rejected: policy", R.SMTP_THROTTLED, MESSAGE),
     ((P.RCPT,), "550 5.7.64 TenantAttribution; Relay Access Denied", R.SMTP_RELAY_REFUSED, None),
     ((P.RCPT,), "550 relaying not permitted", R.SMTP_RELAY_REFUSED, None),
     ((P.RCPT,), "550 5.1.1 relay.example.org knows no such user", R.RECIPIENT_REFUSED, None),
@@ -90,7 +96,10 @@ CLASSES: Final[list[Row]] = [
     ((P.DATA,), "500 5.5.2 Line too long", R.MESSAGE_REFUSED, None),
     ((P.GREETING,), "-01 Malformed SMTP response line: HTTP/1.1 400", R.SMTP_PORT_MISMATCH, None),
     ((P.EHLO, P.AUTH, *TRANSACTION), "-01 Malformed SMTP response line: x", R.SMTP_BUSY, SERVER),
-    ((P.AUTH, *TRANSACTION), "334 VXNlcm5hbWU6", R.SMTP_BUSY, SERVER),
+    (TRANSACTION, "-01 Response too long", R.SMTP_BUSY, MESSAGE),
+    (TRANSACTION, "334 VXNlcm5hbWU6", R.SMTP_BUSY, SERVER),
+    ((P.AUTH,), "334 VXNlcm5hbWU6", R.SMTP_AUTHENTICATION_REFUSED, None),
+    ((P.AUTH,), "334", R.SMTP_AUTHENTICATION_REFUSED, None),
 ]
 
 EXCHANGE: Final[list[Row]] = [
@@ -197,7 +206,87 @@ OTHERS: Final[list[Row]] = [
         None,
     ),
     ((P.AUTH, P.MAIL), "530 5.7.0 Must issue a STARTTLS command first", R.SMTP_PORT_MISMATCH, None),
+    (
+        (P.MAIL, P.RCPT),
+        "550 5.1.8 <a@example.com>: Sender address rejected: Domain not found",
+        R.SMTP_SEND_AS_DENIED,
+        None,
+    ),
+    (
+        (P.MAIL, P.RCPT),
+        "504 5.5.2 <a@example>: Sender address rejected: need fully-qualified address",
+        R.SMTP_SEND_AS_DENIED,
+        None,
+    ),
+    (
+        (P.RCPT,),
+        "504 5.5.2 <a@example>: Recipient address rejected: need fully-qualified address",
+        R.RECIPIENT_REFUSED,
+        None,
+    ),
+    ((P.BODY,), "550 5.7.1 Rate limit exceeded", R.SMTP_THROTTLED, SERVER),
+    ((P.BODY,), "554 Sending rate limit exceeded", R.SMTP_THROTTLED, SERVER),
+    ((P.BODY,), "550 5.4.6 Daily sending quota exceeded", R.SMTP_QUOTA, LOGIN),
+    ((P.BODY,), "452 4.3.1 Sorry, too many sessions", R.SMTP_THROTTLED, SERVER),
 ]
+
+OF_THE_CONTENT: Final = (
+    "554 5.7.1 Message refused: looks like spam about rate limits",
+    "550 5.7.1 Content rejected (rule TOO_MANY: too many sessions)",
+    "554 5.6.0 The subject mentions a daily sending limit",
+    "550 5.7.1 Rejected by policy: talk of connection rate and submission rate",
+    "554 5.7.1 Blocked: phishing, 'too many login attempts'",
+    "554 5.7.1 Blocked: phishing, 'mailbox logon failure', delivery intentionally delayed",
+    "554 5.7.1 Blocked: it says that STARTTLS is required first",
+    "554 5.7.1 Blocked: it says that the sender thread limit was exceeded",
+)
+
+
+@pytest.mark.parametrize("reply", OF_THE_CONTENT)
+def test_a_message_that_is_refused_for_what_it_says_is_refused(reply: str) -> None:
+    """What its content mentions is not what the server is short of: were it so, one mail could stop all."""
+    for phase in (P.DATA, P.BODY):
+        assert judge(phase, Reply(int(reply[:3]), reply[4:])).reason is R.MESSAGE_REFUSED
+
+
+SES: Final = "554 Message rejected: Email address is not verified."
+SES_LIST: Final = f"{SES} The following identities failed the check in region EU-WEST-1:"
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        pytest.param(SES, R.SMTP_SEND_AS_DENIED, id="no list"),
+        pytest.param(f"{SES_LIST} cms@example.com", R.SMTP_SEND_AS_DENIED, id="the sender"),
+        pytest.param(f"{SES_LIST} ann@example.org, CMS@example.com.", R.SMTP_SEND_AS_DENIED, id="and another"),
+        pytest.param(
+            f"{SES_LIST} ann@example.org,cms@example.com", R.SMTP_SEND_AS_DENIED, id="without a space"
+        ),
+        pytest.param(f"{SES_LIST} ann@example.org", R.MESSAGE_REFUSED, id="the recipient"),
+        pytest.param(f"{SES_LIST} the-cms@example.com", R.MESSAGE_REFUSED, id="a longer address"),
+    ],
+)
+def test_amazon_ses_names_who_is_not_verified(reply: str, reason: Reason) -> None:
+    """In its sandbox recipients have to be verified as well: the sender is to blame only where it is named."""
+    error = judge(P.BODY, Reply(int(reply[:3]), reply[4:]), "cms@example.com")
+    assert isinstance(error, PermanentError)
+    assert error.reason is reason
+    assert ("sandbox" in error.hint) is (reason is R.MESSAGE_REFUSED)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "530 5.7.0 Authentication required",
+        "550 5.7.1 Authentication is required to write to this list",
+        "535 5.7.3 Authentication unsuccessful",
+        "554 5.7.1 <cms@example.com>: Sender address rejected: Access denied",
+    ],
+)
+def test_what_may_be_said_of_one_mail_alone_is_marked(reply: str) -> None:
+    """At MAIL it holds for all of this login or sender; later it is for the one who knows them to say."""
+    marks = [judge(phase, Reply(int(reply[:3]), reply[4:])) for phase in TRANSACTION]
+    assert [getattr(error, "of_one_mail", None) for error in marks] == [False, True, True, True]
 
 
 @pytest.mark.parametrize(
