@@ -15,13 +15,14 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     (
         "pure deciders",
         """decode render addressees answers canvas contents piece placeholders stationery wording mime
-        outcome verdict retry owed findings smtp smtp.plan smtp.replies smtp.pool smtp.certificate smtp.claims
+        outcome verdict retry owed findings
+        smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pool smtp.certificate smtp.claims
         sender sender.spf_record sender.spf_macros""",
     ),
     (
         "input and output",
         """pipeline settle copies broker connector declare delivery journal logins outage publish
-        smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.steps smtp.diagnose smtp.opening
+        smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
     ("composed steps", "consume deliver approach"),

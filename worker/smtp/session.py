@@ -1,29 +1,27 @@
 """One open SMTP session: one mail after the other, until the server or the pool ends it.
 
-aiosmtplib speaks; what it raises becomes an error of this program at the border. A session counts as in step
-only between mails whose every reply was read: whatever breaks, or is cancelled, in between leaves it unusable,
-so a late reply can never be taken for another mail's.
+What became of a mail is an error of this program here, if it is not the server's yes. A session counts as in
+step only while every reply was read: whatever breaks, or is cancelled, leaves it unusable, so a late reply can
+never be taken for another mail's.
 """
 
-import asyncio
 import re
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
-from aiosmtplib import SMTP, SMTPException, SMTPServerDisconnected, SMTPStatus
+from aiosmtplib import SMTP, SMTPStatus
 
 from contracts.dead_letter import Reason
 from worker.errors import PermanentError, Scope, TransientError
-from worker.smtp.border import reply_of, speaking
+from worker.smtp.border import speaking
 from worker.smtp.replies import Phase, Reply, explain, judge
+from worker.smtp.transaction import Accepted, Broken, Refused, Transaction
+from worker.smtp.wire import Wire, taken_over
 
-FINAL_REPLY_SECONDS: Final = 600.0  # RFC 5321 section 4.5.3.2.6
 QUIT_SECONDS: Final = 5.0
 FRESH_SECONDS: Final = 1.0
-BLOCK_BYTES: Final = 64 * 1024
 
 
 class StaleSessionError(TransientError):
@@ -51,30 +49,28 @@ class Session:
     """
 
     def __init__(self, smtp: SMTP, server: Server, timeout: float, *, expires_at: float | None) -> None:
-        if smtp.protocol is None:
-            raise explain(Phase.AUTH, SMTPServerDisconnected("Connection lost"))
         self.server = server
         self.expires_at = expires_at
-        self.committed = False
-        self._smtp = smtp
-        self._protocol = smtp.protocol
-        self._writer = asyncio.StreamWriter(
-            cast("asyncio.WriteTransport", smtp.protocol.transport),
-            smtp.protocol,
-            None,
-            asyncio.get_running_loop(),
-        )
+        self._name = f"{smtp.hostname}:{smtp.port}"
+        with speaking(Phase.AUTH):
+            self._wire = Wire(taken_over(smtp), timeout)
         self._timeout = timeout
-        self._in_step = True
+        self._mail: Transaction | None = None
         self._fresh_until = time.monotonic() + FRESH_SECONDS
 
     def __repr__(self) -> str:
-        return f"<Session {self._smtp.hostname}:{self._smtp.port} usable={self.usable} {self.server.mechanism}>"
+        return f"<Session {self._name} usable={self.usable} {self.server.mechanism}>"
 
     @property
     def usable(self) -> bool:
         """Whether another mail can be sent on it."""
-        return self._in_step and self._smtp.is_connected
+        return self._wire.free
+
+    @property
+    def committed(self) -> bool:
+        """Whether the last mail may have been accepted, as far as anybody knows."""
+        mail = self._mail
+        return mail is not None and mail.committed and not isinstance(mail.outcome, Accepted | Refused)
 
     async def send(self, sender: str, recipient: str, message: bytes, *, smtputf8: bool) -> Reply:
         """Sends `message`, with CRLF line ends, to one recipient; returns the server's reply to all of it.
@@ -83,34 +79,25 @@ class Session:
         dot and before its reply, and a StaleSessionError if an idle session turned out to be dead.
         """
         options = self._mail_options(message, smtputf8=smtputf8)
-        source = b"FROM:" + _path(sender, smtputf8=smtputf8)
-        target = b"TO:" + _path(recipient, smtputf8=smtputf8)
-        data = framed(message)
+        self._mail = mail = Transaction(
+            mail=b" ".join((b"MAIL FROM:" + _path(sender, smtputf8=smtputf8), *options)) + b"\r\n",
+            rcpt=b"RCPT TO:%s\r\n" % _path(recipient, smtputf8=smtputf8),
+            body=framed(message),
+            grouped="pipelining" in self.server.extensions,
+        )
         fresh = time.monotonic() < self._fresh_until
-        self._in_step, self._fresh_until = False, 0.0
-        try:
-            await self._begin(b"MAIL", source, *options, fresh=fresh)
-            await self._ask(Phase.RCPT, b"RCPT", target)
-            await self._ask(Phase.DATA, b"DATA")
-        except (PermanentError, TransientError):
-            await self._reset()
-            raise
-        await self._upload(data)
-        return await self._verdict()
+        self._fresh_until = 0.0
+        outcome = await self._wire.carry(mail)
+        if isinstance(outcome, Accepted):
+            return outcome.reply
+        error = _error(outcome)
+        if isinstance(error, TransientError) and not fresh and _is_unheard(outcome):
+            raise StaleSessionError(error.reason, error.detail, scope=error.scope)
+        raise error
 
     async def close(self) -> None:
         """Takes leave of the server if the session is in step, within 5 seconds, and hangs up. Never raises."""
-        with ExitStack() as otherwise:
-            otherwise.callback(self._hang_up)
-            if self.usable:
-                with suppress(SMTPException, OSError):
-                    await self._smtp.quit(timeout=min(self._timeout, QUIT_SECONDS))
-                    otherwise.pop_all()
-
-    def _hang_up(self) -> None:
-        # Closing the transport would go on sending what is buffered of a mail that was given up.
-        self._writer.transport.abort()
-        self._smtp.close()
+        await self._wire.leave(min(self._timeout, QUIT_SECONDS))
 
     def _mail_options(self, message: bytes, *, smtputf8: bool) -> list[bytes]:
         """The parameters of MAIL. Raises PermanentError for what the server is known not to accept."""
@@ -125,56 +112,22 @@ class Session:
             options.append(b"BODY=8BITMIME")
         return [*options, b"SMTPUTF8"] if smtputf8 else options
 
-    async def _begin(self, *command: bytes, fresh: bool) -> None:
-        try:
-            await self._ask(Phase.MAIL, *command)
-        except TransientError as error:
-            if fresh or self._smtp.is_connected:
-                raise
-            raise StaleSessionError(error.reason, error.detail, scope=error.scope) from error
 
-    async def _ask(self, phase: Phase, *command: bytes) -> None:
-        with speaking(phase):
-            response = await self._smtp.execute_command(*command)
-        if not _is_yes(phase, response.code):
-            raise judge(phase, reply_of(response))
-
-    async def _reset(self) -> None:
-        """After a refusal the server forgets the mail, and the session is in step again, if it answers."""
-        with suppress(SMTPException, OSError):
-            await self._smtp.rset()
-            self._in_step = True
-
-    async def _upload(self, data: bytes) -> None:
-        """Hands over everything; a connection that breaks before the last block breaks before the final dot."""
-        last = (len(data) - 1) // BLOCK_BYTES * BLOCK_BYTES
-        with speaking(Phase.BODY):
-            for start in range(0, last, BLOCK_BYTES):
-                self._protocol.write(data[start : start + BLOCK_BYTES])
-                async with asyncio.timeout(self._timeout):
-                    await self._writer.drain()
-            self._protocol.write(data[last:])
-        self.committed = True
-
-    async def _verdict(self) -> Reply:
-        try:
-            response = await self._protocol.read_response(timeout=FINAL_REPLY_SECONDS)
-        except (SMTPException, OSError) as lost:
-            # The message's own trouble, not only the server's: each time it may have been delivered.
-            detail = explain(Phase.BODY, lost).detail
-            raise TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.MESSAGE, unknown=True) from lost
-        self.committed = False
-        if response.code // 100 == _POSITIVE:
-            self._in_step = True
-            return reply_of(response)
-        if response.code != SMTPStatus.domain_unavailable:
-            # The mail is over (RFC 5321 section 4.1.1.4), but Postfix 3.7 keeps one whose end it refused.
-            await self._reset()
-        raise judge(Phase.BODY, reply_of(response))
+def _error(outcome: Refused | Broken) -> PermanentError | TransientError:
+    if isinstance(outcome, Refused):
+        return judge(outcome.phase, outcome.reply)
+    error = explain(outcome.phase, outcome.fault)
+    if not outcome.unknown:
+        return error
+    # The message's own trouble, not only the server's: each time it may have been delivered.
+    return TransientError(error.reason, error.detail, scope=Scope.MESSAGE, unknown=True)
 
 
-def _is_yes(phase: Phase, code: int) -> bool:
-    return code == SMTPStatus.start_input if phase is Phase.DATA else code // 100 == _POSITIVE
+def _is_unheard(outcome: Refused | Broken) -> bool:
+    """Whether the session ended before the server took notice of this mail."""
+    return outcome.phase is Phase.MAIL and (
+        isinstance(outcome, Broken) or outcome.reply.code == SMTPStatus.domain_unavailable
+    )
 
 
 def framed(message: bytes) -> bytes:
@@ -196,9 +149,6 @@ def _path(address: str, *, smtputf8: bool) -> bytes:
         raise PermanentError(Reason.ADDRESS_UNSUPPORTED, "it cannot stand in an SMTP command")
     return b"<%s>" % address.encode()
 
-
-_POSITIVE: Final = 2
-"""First digit of a reply that says yes, whatever the others (RFC 5321 section 4.2.1)."""
 
 _ADDRESS: Final = re.compile(
     r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"|[^\s<>"\x00-\x1f\x7f]+)@[^\s<>"\x00-\x1f\x7f]+'
