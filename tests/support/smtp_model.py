@@ -144,21 +144,29 @@ class ModelServer:
         self._silent = self._silent or fault is Fault.SILENT
         if self._silent:
             return
-        line = said + b" about <%s>\r\n" % self._about
-        self.out += (
-            {
-                Fault.CUT: b"",
-                Fault.CUT_AFTER: b"",
-                Fault.CUT_AMID: line[:-1],
-                Fault.TWICE: line * 2,
-                Fault.GARBAGE: b"<html>\r\n",
-                Fault.ENDLESS: (said + b"-on and on\r\n") * 4000,
-                Fault.LONG: (said + b"-on and on\r\n") * 50 + line,
-            }.get(fault, line)
-            if fault
-            else line
-        )
+        self.out += _garbled(fault, said, said + b" about <%s>\r\n" % self._about)
         self.closed = self.closed or fault in _CLOSING
+
+
+def _garbled(fault: Fault | None, code: bytes, line: bytes) -> bytes:
+    """What comes instead of the reply `line`."""
+    on_and_on = code + b"-on and on\r\n"
+    match fault:
+        case Fault.CUT | Fault.CUT_AFTER:
+            line = b""
+        case Fault.CUT_AMID:
+            line = line[:-1]
+        case Fault.TWICE:
+            line *= 2
+        case Fault.GARBAGE:
+            line = b"<html>\r\n"
+        case Fault.ENDLESS:
+            line = on_and_on * 4000
+        case Fault.LONG:
+            line = on_and_on * 50 + line
+        case _:
+            pass
+    return line
 
 
 _INSTEAD: Final = {
