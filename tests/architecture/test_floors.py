@@ -16,7 +16,8 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         "pure deciders",
         """decode render addressees answers canvas contents piece placeholders stationery wording mime
         outcome verdict retry owed findings
-        smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pool smtp.certificate smtp.claims
+        smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pace smtp.pool
+        smtp.certificate smtp.claims
         sender sender.spf_record sender.spf_macros""",
     ),
     (

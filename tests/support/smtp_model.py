@@ -150,7 +150,7 @@ class ModelServer:
 
 def _garbled(fault: Fault | None, code: bytes, line: bytes) -> bytes:
     """What comes instead of the reply `line`."""
-    on_and_on = code + b"-on and on\r\n"
+    on_and_on = code + b"-" + b"on and on " * 10 + b"\r\n"
     match fault:
         case Fault.CUT | Fault.CUT_AFTER:
             line = b""
@@ -161,7 +161,7 @@ def _garbled(fault: Fault | None, code: bytes, line: bytes) -> bytes:
         case Fault.GARBAGE:
             line = b"<html>\r\n"
         case Fault.ENDLESS:
-            line = on_and_on * 4000
+            line = on_and_on * 400
         case Fault.LONG:
             line = on_and_on * 50 + line
         case _:
@@ -190,11 +190,20 @@ def mail_to(number: int, *, grouped: bool = True, size: int = 20) -> Transaction
     )
 
 
-def talk_all(server: ModelServer, mails: Sequence[Transaction], sizes: Iterable[int] = (ALL,)) -> Conversation:
-    """Sends as many of `mails` as the session lasts for; the server's bytes come in pieces of `sizes`."""
-    talk, to_come, pieces = Conversation(), list(mails), cycle(sizes)
+def talk_all(
+    server: ModelServer,
+    mails: Sequence[Transaction],
+    sizes: Iterable[int] = (ALL,),
+    *,
+    overlaps: Iterable[bool] = (False,),
+) -> Conversation:
+    """Sends as many of `mails` as the session lasts for; the server's bytes come in pieces of `sizes`.
+
+    As `overlaps` has it, a mail begins as soon as it can, or when the one before it has ended.
+    """
+    talk, to_come, pieces, early = Conversation(), list(mails), cycle(sizes), cycle(overlaps)
     while True:
-        if to_come and talk.free:
+        if to_come and (talk.idle or (talk.free and next(early))):
             talk.begin(to_come.pop(0))
         if data := talk.next_bytes():
             server.hear(data)

@@ -1,13 +1,13 @@
 """One open SMTP session: one mail after the other, until the server or the pool ends it.
 
-What became of a mail is an error of this program here, if it is not the server's yes. A session counts as in
-step only while every reply was read: whatever breaks, or is cancelled, leaves it unusable, so a late reply can
-never be taken for another mail's.
+What became of a mail is an error of this program here, if it is not the server's yes. Whatever breaks, or is
+cancelled, leaves the session unusable, so a late reply can never be taken for another mail's.
 """
 
+import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +16,18 @@ from aiosmtplib import SMTP, SMTPStatus
 from contracts.dead_letter import Reason
 from worker.errors import PermanentError, Scope, TransientError
 from worker.smtp.border import speaking
+from worker.smtp.pace import Pace
+from worker.smtp.reader import GarbledError
 from worker.smtp.replies import Phase, Reply, explain, judge
-from worker.smtp.transaction import Accepted, Broken, Refused, Transaction
+from worker.smtp.transaction import (
+    Accepted,
+    Broken,
+    BroughtDownError,
+    ClosedError,
+    OutOfStepError,
+    Refused,
+    Transaction,
+)
 from worker.smtp.wire import Wire, taken_over
 
 QUIT_SECONDS: Final = 5.0
@@ -25,7 +35,7 @@ FRESH_SECONDS: Final = 1.0
 
 
 class StaleSessionError(TransientError):
-    """The session had died while idle, before anything of this mail was accepted: another session may do."""
+    """The server took no notice of this mail, for a reason other than the mail: another session may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +52,7 @@ class Server:
 
 
 class Session:
-    """An open session. `expires_at` is the monotonic time its token ends at, None without a token.
-
-    `committed` is true while the mail being sent may have been accepted already: from the last byte handed over
-    until the server's reply to it. Whoever limits the time of `send` must not cut it then.
-    """
+    """An open session. `expires_at` is the monotonic time its token ends at, None without a token."""
 
     def __init__(self, smtp: SMTP, server: Server, timeout: float, *, expires_at: float | None) -> None:
         self.server = server
@@ -55,7 +61,6 @@ class Session:
         with speaking(Phase.AUTH):
             self._wire = Wire(taken_over(smtp), timeout)
         self._timeout = timeout
-        self._mail: Transaction | None = None
         self._fresh_until = time.monotonic() + FRESH_SECONDS
 
     def __repr__(self) -> str:
@@ -66,38 +71,52 @@ class Session:
         """Whether another mail can be sent on it."""
         return self._wire.free
 
-    @property
-    def committed(self) -> bool:
-        """Whether the last mail may have been accepted, as far as anybody knows."""
-        mail = self._mail
-        return mail is not None and mail.committed and not isinstance(mail.outcome, Accepted | Refused)
-
-    async def send(self, sender: str, recipient: str, message: bytes, *, smtputf8: bool) -> Reply:
+    async def send(
+        self,
+        sender: str,
+        recipient: str,
+        message: bytes,
+        *,
+        smtputf8: bool,
+        pace: Pace | None = None,
+        ending: Callable[[], None] | None = None,
+    ) -> Reply:
         """Sends `message`, with CRLF line ends, to one recipient; returns the server's reply to all of it.
 
-        Raises PermanentError or TransientError. The latter is `unknown` if the connection broke after the final
-        dot and before its reply, and a StaleSessionError if an idle session turned out to be dead.
+        No faster than at the server's `pace`. `ending` is called as soon as the next mail may be sent on this
+        session, which is before the reply to this one where the server takes that. Raises PermanentError or
+        TransientError. The latter is `unknown` if the connection broke, or this was cancelled, after the final
+        dot and before its reply; it is a StaleSessionError if the server took no notice of the mail for a
+        reason that is none of the mail's.
         """
-        options = self._mail_options(message, smtputf8=smtputf8)
-        self._mail = mail = Transaction(
-            mail=b" ".join((b"MAIL FROM:" + _path(sender, smtputf8=smtputf8), *options)) + b"\r\n",
-            rcpt=b"RCPT TO:%s\r\n" % _path(recipient, smtputf8=smtputf8),
-            body=framed(message),
-            grouped="pipelining" in self.server.extensions,
-        )
+        pace = pace or Pace()
+        mail = self._transaction(sender, recipient, message, smtputf8=smtputf8, grouped=pace.grouped)
         fresh = time.monotonic() < self._fresh_until
         self._fresh_until = 0.0
-        outcome = await self._wire.carry(mail)
+        try:
+            outcome = await self._wire.carry(mail, ending if mail.grouped and pace.overlapping else None)
+        except asyncio.CancelledError:
+            if mail.committed:
+                raise _cut_off() from None
+            raise
         if isinstance(outcome, Accepted):
             return outcome.reply
-        error = _error(outcome)
-        if isinstance(error, TransientError) and not fresh and _is_unheard(outcome):
-            raise StaleSessionError(error.reason, error.detail, scope=error.scope)
-        raise error
+        raise _failure(mail, outcome, pace, fresh=fresh)
 
     async def close(self) -> None:
         """Takes leave of the server if the session is in step, within 5 seconds, and hangs up. Never raises."""
         await self._wire.leave(min(self._timeout, QUIT_SECONDS))
+
+    def _transaction(
+        self, sender: str, recipient: str, message: bytes, *, smtputf8: bool, grouped: bool
+    ) -> Transaction:
+        options = self._mail_options(message, smtputf8=smtputf8)
+        return Transaction(
+            mail=b" ".join((b"MAIL FROM:" + _path(sender, smtputf8=smtputf8), *options)) + b"\r\n",
+            rcpt=b"RCPT TO:%s\r\n" % _path(recipient, smtputf8=smtputf8),
+            body=framed(message),
+            grouped=grouped and "pipelining" in self.server.extensions,
+        )
 
     def _mail_options(self, message: bytes, *, smtputf8: bool) -> list[bytes]:
         """The parameters of MAIL. Raises PermanentError for what the server is known not to accept."""
@@ -113,14 +132,35 @@ class Session:
         return [*options, b"SMTPUTF8"] if smtputf8 else options
 
 
+def _failure(
+    mail: Transaction, outcome: Refused | Broken, pace: Pace, *, fresh: bool
+) -> PermanentError | TransientError:
+    """The error that a mail's outcome is, and what is learned of the server's pace."""
+    error = _error(outcome)
+    unheard = _is_unheard(outcome) and (mail.follows or not fresh)
+    too_fast = mail.grouped and _is_out_of_step(mail, outcome)
+    if too_fast:
+        pace.stumbled(overlapping=mail.follows)
+    # What may be due to our haste is believed of a mail only when it is said once more, at a slower pace.
+    if unheard or (too_fast and (mail.follows or isinstance(error, PermanentError))):
+        return StaleSessionError(error.reason, error.detail, scope=Scope.SERVER)
+    return error
+
+
 def _error(outcome: Refused | Broken) -> PermanentError | TransientError:
     if isinstance(outcome, Refused):
         return judge(outcome.phase, outcome.reply)
     error = explain(outcome.phase, outcome.fault)
-    if not outcome.unknown:
-        return error
+    return _unknown(error.detail) if outcome.unknown else error
+
+
+def _cut_off() -> TransientError:
+    return _unknown("the worker was stopped before the server replied to the whole message")
+
+
+def _unknown(detail: str) -> TransientError:
     # The message's own trouble, not only the server's: each time it may have been delivered.
-    return TransientError(error.reason, error.detail, scope=Scope.MESSAGE, unknown=True)
+    return TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.MESSAGE, unknown=True)
 
 
 def _is_unheard(outcome: Refused | Broken) -> bool:
@@ -128,6 +168,15 @@ def _is_unheard(outcome: Refused | Broken) -> bool:
     return outcome.phase is Phase.MAIL and (
         isinstance(outcome, Broken) or outcome.reply.code == SMTPStatus.domain_unavailable
     )
+
+
+def _is_out_of_step(mail: Transaction, outcome: Refused | Broken) -> bool:
+    """Whether the server may have been told too much at once."""
+    if isinstance(outcome, Refused):
+        return outcome.phase is not Phase.BODY and _COMPLAINT.search(outcome.reply.line) is not None
+    if mail.follows and outcome.phase is Phase.MAIL:
+        return not isinstance(outcome.fault, BroughtDownError | ClosedError)
+    return outcome.phase in _GROUPED and isinstance(outcome.fault, TimeoutError | OutOfStepError | GarbledError)
 
 
 def framed(message: bytes) -> bytes:
@@ -149,6 +198,11 @@ def _path(address: str, *, smtputf8: bool) -> bytes:
         raise PermanentError(Reason.ADDRESS_UNSUPPORTED, "it cannot stand in an SMTP command")
     return b"<%s>" % address.encode()
 
+
+_GROUPED: Final = frozenset({Phase.RCPT, Phase.DATA})
+"""What is said without waiting for a reply. A server that is silent from the beginning is no slow listener."""
+
+_COMPLAINT: Final = re.compile(r"^50[023]|synchroni|pipelining", re.IGNORECASE)
 
 _ADDRESS: Final = re.compile(
     r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"|[^\s<>"\x00-\x1f\x7f]+)@[^\s<>"\x00-\x1f\x7f]+'

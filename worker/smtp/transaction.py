@@ -2,6 +2,9 @@
 
 Every reply answers the command that has waited longest (RFC 2920 section 3.1). What answers nothing ends the
 session, since a reply taken for another mail's would be worse than a lost connection.
+
+A mail may follow before the verdict on the one before it has come: its envelope goes with that one's message,
+which saves a round trip. Its message is sent only if that verdict is a yes.
 """
 
 from collections import deque
@@ -29,6 +32,14 @@ class OutOfStepError(Exception):
 
 class LeftError(Exception):
     """The server was taken leave of."""
+
+
+class ClosedError(ConnectionError):
+    """The server said that it would close the connection (421)."""
+
+
+class BroughtDownError(Exception):
+    """The mail before this one was refused or given up at its end: some servers would mix up the two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +73,16 @@ Outcome = Accepted | Refused | Broken
 class Transaction:
     """One mail to one recipient: what is to be said for it, each with its line end, and how far it has come.
 
-    With `grouped` its commands go together, which takes a server that offers PIPELINING. `phase` is what is
-    awaited next, `refusal` the first no, and `committed` says whether all of it was handed over.
+    With `grouped` its commands go together, which takes a server that offers PIPELINING. `follows` says that it
+    began before the verdict on another. `phase` is what is awaited next, `refusal` the first no, `committed`
+    whether all of it was handed over.
     """
 
     mail: bytes
     rcpt: bytes
     body: bytes
     grouped: bool
+    follows: bool = False
     phase: Phase = Phase.MAIL
     refusal: Refused | None = None
     committed: bool = False
@@ -89,6 +102,15 @@ class Piece:
     grouped: bool = False
     sent: int = 0
 
+    @property
+    def left(self) -> int:
+        """How many bytes are still to be sent."""
+        return len(self.data) - self.sent
+
+    def is_of(self, mail: Transaction) -> bool:
+        """Whether it belongs to `mail`."""
+        return any(step[0] is mail for step in self.steps if not isinstance(step, Aside))
+
 
 class Conversation:
     """What is said and heard on one session. `fault` is why it is over; `turns` counts what has happened."""
@@ -99,17 +121,28 @@ class Conversation:
         self._reader = ReplyReader()
         self._unsent: deque[Piece] = deque()
         self._awaited: deque[Step] = deque()
-        self._mail: Transaction | None = None
+        self._mails: deque[Transaction] = deque()
+        self._last = False
 
     @property
     def free(self) -> bool:
-        """Whether a mail may begin."""
-        return self.fault is None and self._mail is None
+        """Whether a mail may begin: the one before it, if any, is at its end, which is one write at most."""
+        return self.fault is None and not self._last and (not self._mails or self._is_at_end(self._mails[-1]))
+
+    @property
+    def idle(self) -> bool:
+        """Whether a mail may begin and none is under way."""
+        return self.free and not self._mails
 
     @property
     def is_judging(self) -> bool:
         """Whether the next reply is the one to a whole message."""
-        return self._mail is not None and self._mail.committed
+        return bool(self._mails) and self._mails[0].committed
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the verdict on a mail has come, and nothing yet of what is to follow close behind it."""
+        return bool(self._mails) and self._mails[0].follows and self._mails[0].phase is Phase.MAIL
 
     @property
     def quiet(self) -> bool:
@@ -118,12 +151,14 @@ class Conversation:
 
     def begin(self, mail: Transaction) -> None:
         """Starts with `mail`, once `free`; its `outcome` says how it ended."""
+        self.turns += 1
         if self.fault is not None:
             mail.outcome = Broken(mail.phase, self.fault, unknown=False)
             return
-        if self._mail is not None:
-            raise RuntimeError("the mail before this one has not ended")
-        self._mail = mail
+        if not self.free:
+            raise RuntimeError("there is more to be said for the mail before this one")
+        mail.follows = bool(self._mails)
+        self._mails.append(mail)
         if mail.grouped:
             steps = ((mail, Phase.MAIL), (mail, Phase.RCPT), (mail, Phase.DATA))
             self._unsent.append(Piece(mail.mail + mail.rcpt + _DATA, steps, grouped=True))
@@ -131,38 +166,48 @@ class Conversation:
             commands = {Phase.MAIL: mail.mail, Phase.RCPT: mail.rcpt, Phase.DATA: _DATA}
             self._unsent.extend(Piece(command, ((mail, phase),)) for phase, command in commands.items())
 
+    def _is_at_end(self, mail: Transaction) -> bool:
+        return mail.phase is Phase.BODY and (not self._unsent or self._unsent[-1].left <= BLOCK_BYTES)
+
     def leave(self) -> None:
         """Says goodbye; `fault` is a LeftError when the server has replied."""
+        self._last = True
         self._unsent.append(Piece(_QUIT, (Aside.QUIT,)))
 
     def next_bytes(self) -> bytes:
-        """What is to be sent now, at most 64 KiB at a time; nothing while a reply has to come first."""
-        if not self._unsent or (self._awaited and not self._unsent[0].grouped):
-            return b""
-        piece = self._unsent[0]
-        block = piece.data[piece.sent : piece.sent + BLOCK_BYTES]
-        piece.sent += len(block)
-        self.turns += 1
-        return block if piece.sent < len(piece.data) else self._completed(piece, block)
+        """What is to be sent now, about 64 KiB at a time; nothing while a reply has to come first."""
+        said: list[bytes] = []
+        while self._unsent and (self._unsent[0].grouped or not self._awaited):
+            piece = self._unsent[0]
+            if piece.left <= BLOCK_BYTES and not self._may_complete():
+                return b""
+            block = piece.data[piece.sent : piece.sent + BLOCK_BYTES]
+            piece.sent += len(block)
+            said.append(block)
+            if piece.left:
+                break
+            self._completed(piece)
+        self.turns += bool(said)
+        return b"".join(said)
 
-    def _completed(self, piece: Piece, block: bytes) -> bytes:
+    def _may_complete(self) -> bool:
+        """Whether the next reply will be one to what is said now; if it began before, it would only seem so."""
         if not self._awaited and self._reader.amid:
-            # What has begun before this was said would be taken for the reply to it.
             self.break_off(OutOfStepError("the server began to reply too early"))
-            return b""
+        return self.fault is None
+
+    def _completed(self, piece: Piece) -> None:
         self._unsent.popleft()
         self._awaited.extend(piece.steps)
-        if self._mail is not None and self._mail.phase is Phase.BODY:
-            self._mail.committed = True
-        return block
+        match piece.steps:
+            case ((mail, Phase.BODY),):
+                mail.committed = True
 
     def receive(self, data: bytes) -> None:
         """Takes what the server sent."""
         try:
             for reply in self._reader.feed(data):
                 self._take(reply)
-                if self.fault is not None:
-                    return
         except GarbledError as fault:
             self.break_off(fault)
         if self.quiet and self._reader.amid:
@@ -176,8 +221,20 @@ class Conversation:
         self.turns += 1
         self._unsent.clear()
         self._awaited.clear()
-        if (mail := self._mail) is not None:
+        while self._mails:
+            mail = self._mails[0]
             self._conclude(mail, mail.refusal or Broken(mail.phase, fault, unknown=mail.committed))
+
+    def give_up(self, mail: Transaction, fault: Exception) -> None:
+        """Nobody waits for `mail` any more: no other begins, and one beside it goes on if it can."""
+        self._last = True
+        self.turns += 1
+        mail.outcome = Broken(mail.phase, fault, unknown=mail.committed)
+        self._unsent = deque(piece for piece in self._unsent if not piece.is_of(mail))
+        if all(other.outcome is not None for other in self._mails):
+            self.break_off(fault)
+        elif mail is self._mails[0] and not mail.committed:
+            self.break_off(BroughtDownError())
 
     def _take(self, reply: Reply) -> None:
         self.turns += 1
@@ -188,7 +245,7 @@ class Conversation:
         if reply.code == _CLOSING:
             if not isinstance(step, Aside):
                 _note(*step, reply)
-            self.break_off(ConnectionResetError())
+            self.break_off(ClosedError())
         elif isinstance(step, Aside):
             self._beside(step, reply)
         elif step[1] is Phase.BODY:
@@ -198,8 +255,8 @@ class Conversation:
 
     def _interrupted(self, reply: Reply) -> None:
         """A reply to nothing; amid a message it says why the server does not want to hear the rest."""
-        if (mail := self._mail) is not None and mail.phase is Phase.BODY:
-            _note(mail, Phase.BODY, reply)
+        if self._mails and self._mails[0].phase is Phase.BODY:
+            _note(self._mails[0], Phase.BODY, reply)
         self.break_off(_out_of_step(reply))
 
     def _envelope(self, mail: Transaction, phase: Phase, reply: Reply) -> None:
@@ -229,6 +286,9 @@ class Conversation:
     def _verdict(self, mail: Transaction, reply: Reply) -> None:
         if reply.code // 100 == _YES:
             self._conclude(mail, Accepted(reply))
+        elif reply.code >= _NO and len(self._mails) > 1:
+            _note(mail, Phase.BODY, reply)
+            self.break_off(BroughtDownError())
         elif reply.code >= _NO:
             # The mail is over (RFC 5321 section 4.1.1.4), but Postfix 3.7 keeps one whose end it refused.
             self._reset(mail, Refused(Phase.BODY, reply))
@@ -242,8 +302,11 @@ class Conversation:
         self._conclude(mail, refusal)
 
     def _conclude(self, mail: Transaction, outcome: Outcome) -> None:
-        mail.outcome = outcome
-        self._mail = None
+        self._mails.popleft()
+        if mail.outcome is None:
+            mail.outcome = outcome
+        if self._last and all(other.outcome is not None for other in self._mails):
+            self.break_off(ConnectionAbortedError())
 
     def _beside(self, aside: Aside, reply: Reply) -> None:
         if aside is Aside.QUIT:

@@ -1,5 +1,6 @@
 """Mail transactions against a server that goes wrong at every reply in every way, in pieces of every size."""
 
+from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
@@ -21,6 +22,8 @@ from worker.smtp.transaction import (
     BLOCK_BYTES,
     Accepted,
     Broken,
+    BroughtDownError,
+    ClosedError,
     Conversation,
     LeftError,
     OutOfStepError,
@@ -33,61 +36,90 @@ MAILS: Final = 3
 POSITIONS: Final = range(MAILS * REPLIES_PER_MAIL + 1)
 
 
-@pytest.mark.parametrize("grouped", [True, False])
-@pytest.mark.parametrize("size", [20, BLOCK_BYTES - 11, BLOCK_BYTES - 10, 3 * BLOCK_BYTES])
-def test_all_is_well_where_nothing_is_wrong(size: int, *, grouped: bool) -> None:
+@dataclass(frozen=True)
+class Way:
+    """Whether an envelope goes as a group, and a mail begins before the one before it has ended."""
+
+    grouped: bool
+    overlaps: tuple[bool, ...]
+
+    def talk(self, server: ModelServer, count: int, *sizes: int, size: int = 20) -> list[Transaction]:
+        """Sends so many mails, and checks what must hold."""
+        mails = [mail_to(number, grouped=self.grouped, size=size) for number in range(count)]
+        talk = talk_all(server, mails, sizes or (ALL,), overlaps=self.overlaps)
+        check(server, mails)
+        assert talk.free or talk.fault
+        return mails
+
+
+WAYS: Final = [
+    pytest.param(Way(grouped=False, overlaps=(False,)), id="one command at a time"),
+    pytest.param(Way(grouped=True, overlaps=(False,)), id="in groups"),
+    pytest.param(Way(grouped=True, overlaps=(True,)), id="with the message before"),
+    pytest.param(Way(grouped=True, overlaps=(False, True)), id="behind the message before"),
+    pytest.param(Way(grouped=False, overlaps=(True,)), id="one at a time, begun early"),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("size", [20, BLOCK_BYTES - 13, BLOCK_BYTES - 12, BLOCK_BYTES - 11, 3 * BLOCK_BYTES])
+def test_all_is_well_where_nothing_is_wrong(size: int, way: Way) -> None:
     """One mail after the other, byte for byte."""
-    server, mails = ModelServer(), [mail_to(n, grouped=grouped, size=size) for n in range(5)]
-    talk = talk_all(server, mails)
+    server = ModelServer()
+    mails = way.talk(server, 5, size=size)
     assert all(isinstance(mail.outcome, Accepted) for mail in mails)
-    assert len(server.took) == 5
-    assert talk.free
-    check(server, mails)
+    assert [mail.follows for mail in mails] == [False, *([any(way.overlaps)] * 4)]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("lenient", [True, False])
 @pytest.mark.parametrize("fault", Fault)
-def test_whatever_is_wrong_with_whichever_reply(
-    fault: Fault, size: int, *, grouped: bool, lenient: bool
-) -> None:
+def test_whatever_is_wrong_with_whichever_reply(fault: Fault, size: int, way: Way, *, lenient: bool) -> None:
     """No mail is told as taken that was not, none taken unless told or unknown, no reply is another mail's."""
     for position in POSITIONS:
-        server = ModelServer({position: fault}, lenient=lenient)
-        mails = [mail_to(number, grouped=grouped) for number in range(MAILS)]
-        talk = talk_all(server, mails, [size])
-        check(server, mails)
-        assert talk.free or talk.fault
+        mails = way.talk(ModelServer({position: fault}, lenient=lenient), MAILS, size)
         if fault in LEAVES_NO_DOUBT:
             assert not any(isinstance(mail.outcome, Broken) and mail.outcome.unknown for mail in mails)
 
 
-@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("fault", Fault)
-def test_replies_cut_in_two_anywhere(fault: Fault, *, grouped: bool) -> None:
+def test_replies_cut_in_two_anywhere(fault: Fault, way: Way) -> None:
     """The first piece of what the server says ends at every byte."""
     for position, first in product(range(2 * REPLIES_PER_MAIL), range(1, 60)):
-        server = ModelServer({position: fault})
-        mails = [mail_to(number, grouped=grouped) for number in range(2)]
-        talk_all(server, mails, [first, ALL])
-        check(server, mails)
+        way.talk(ModelServer({position: fault}), 2, first, ALL)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", Fault)
+def test_two_faults_together(fault: Fault, way: Way) -> None:
+    """Of one mail, and of two that overlap."""
+    positions = range(2 * REPLIES_PER_MAIL), range(1, REPLIES_PER_MAIL + 1)
+    for other, first, distance in product(Fault, *positions):
+        way.talk(ModelServer({first: fault, first + distance: other}, lenient=True), MAILS)
 
 
 @given(
     faults=st.lists(st.tuples(st.integers(0, 30), st.sampled_from(Fault)), max_size=4),
     sizes=st.lists(st.integers(1, 80), min_size=1, max_size=12),
     grouped=st.lists(st.booleans(), min_size=6, max_size=6),
+    overlaps=st.lists(st.booleans(), min_size=1, max_size=6).filter(any),
     lenient=st.booleans(),
 )
 @settings(max_examples=300)
 def test_several_faults_in_any_pieces(
-    faults: list[tuple[int, Fault]], sizes: list[int], grouped: list[bool], *, lenient: bool
+    faults: list[tuple[int, Fault]],
+    sizes: list[int],
+    grouped: list[bool],
+    overlaps: list[bool],
+    *,
+    lenient: bool,
 ) -> None:
     """The same holds for any of them together."""
     server = ModelServer(dict(faults), lenient=lenient)
     mails = [mail_to(number, grouped=way) for number, way in enumerate(grouped)]
-    talk_all(server, mails, sizes)
+    talk_all(server, mails, sizes, overlaps=overlaps)
     check(server, mails)
 
 
@@ -332,8 +364,180 @@ def test_leaving_ends_the_session(*, grouped: bool) -> None:
     assert isinstance(talk.fault, LeftError)
 
 
-def test_one_mail_at_a_time() -> None:
+def test_no_mail_begins_before_the_end_of_another() -> None:
     """A mistake of ours must not mix two mails."""
     talk, _ = _begun()
     with pytest.raises(RuntimeError):
         talk.begin(mail_to(1))
+
+
+NEXT_ENVELOPE: Final = b"MAIL FROM:<1>\r\nRCPT TO:<1>\r\nDATA\r\n"
+
+
+def _at_its_end(size: int = 20) -> tuple[Conversation, Transaction]:
+    talk, mail = _begun(size=size)
+    _said(talk)
+    talk.receive(YES + YES + GO_ON)
+    return talk, mail
+
+
+def _overlapping() -> tuple[Conversation, Transaction, Transaction]:
+    talk, mail = _at_its_end()
+    next_mail = mail_to(1)
+    assert _said(talk) == mail.body
+    talk.begin(next_mail)
+    assert _said(talk) == NEXT_ENVELOPE
+    return talk, mail, next_mail
+
+
+def test_the_next_envelope_goes_with_the_message() -> None:
+    """In one write, so that the server sees both before it replies to either."""
+    talk, mail = _at_its_end()
+    talk.begin(mail_to(1))
+    assert talk.next_bytes() == mail.body + NEXT_ENVELOPE
+    assert mail.committed
+    assert talk.next_bytes() == b""
+
+
+def test_the_next_mail_waits_for_the_last_block_of_a_large_one() -> None:
+    """There is nothing to be gained before, and much could still go wrong."""
+    talk, mail = _at_its_end(3 * BLOCK_BYTES)
+    for _ in range(3):
+        assert not talk.free
+        assert len(talk.next_bytes()) == BLOCK_BYTES
+    talk.begin(mail_to(1))
+    assert talk.next_bytes() == mail.body[3 * BLOCK_BYTES :] + NEXT_ENVELOPE
+
+
+@pytest.mark.parametrize("given_up", [0, 1])
+def test_of_two_mails_one_is_given_up_before_anything_more_is_said(given_up: int) -> None:
+    """A message that nobody waits for is not sent, and no envelope behind one; the other does what it can."""
+    talk, mail = _at_its_end()
+    mails = mail, mail_to(1)
+    talk.begin(mails[1])
+    talk.give_up(mails[given_up], ConnectionAbortedError())
+    assert _said(talk) == (mail.body if given_up else b"")
+    outcome = mails[1].outcome
+    assert isinstance(outcome, Broken)
+    assert (outcome.phase, outcome.unknown) == (Phase.MAIL, False)
+    assert isinstance(outcome.fault, ConnectionAbortedError if given_up else BroughtDownError)
+    assert talk.free is False
+    talk.receive(YES)
+    assert isinstance(mail.outcome, Accepted if given_up else Broken)
+    assert talk.fault is not None
+
+
+def test_the_next_envelope_does_not_wait_for_the_verdict() -> None:
+    """RFC 2920 section 3.1: a message may be the first of a group. One round trip a mail."""
+    talk, mail, next_mail = _overlapping()
+    assert (mail.outcome, next_mail.follows, talk.free) == (None, True, False)
+    talk.receive(YES + YES + YES + GO_ON)
+    assert isinstance(mail.outcome, Accepted)
+    assert _said(talk) == next_mail.body
+    assert talk.free
+    talk.receive(YES)
+    assert isinstance(next_mail.outcome, Accepted)
+    assert talk.idle
+
+
+@pytest.mark.parametrize("code", [451, 550])
+def test_a_message_refused_takes_the_next_mail_with_it(code: int) -> None:
+    """Postfix 3.7 would add the next recipient to the mail it refused: nothing more is said."""
+    talk, mail, next_mail = _overlapping()
+    talk.receive(b"%d No\r\n" % code + NO + YES + GO_ON)
+    assert mail.outcome == Refused(Phase.BODY, Reply(code, "No"))
+    assert isinstance(next_mail.outcome, Broken)
+    assert isinstance(next_mail.outcome.fault, BroughtDownError)
+    assert (next_mail.outcome.phase, next_mail.outcome.unknown) == (Phase.MAIL, False)
+    assert _said(talk) == b""
+
+
+@pytest.mark.parametrize(
+    ("replies", "phase", "then"),
+    [
+        pytest.param(NO + NO + NO, Phase.MAIL, b"RSET\r\n", id="MAIL"),
+        pytest.param(YES + NO + NO, Phase.RCPT, b"RSET\r\n", id="RCPT"),
+        pytest.param(YES + YES + NO, Phase.DATA, b"RSET\r\n", id="DATA"),
+        pytest.param(YES + NO + GO_ON, Phase.RCPT, b".\r\nRSET\r\n", id="RCPT, but the message is awaited"),
+        pytest.param(NO + YES + GO_ON, Phase.MAIL, b"", id="MAIL, but the message is awaited"),
+    ],
+)
+def test_a_mail_that_follows_an_accepted_one_may_be_refused(replies: bytes, phase: Phase, then: bytes) -> None:
+    """As any other."""
+    talk, mail, next_mail = _overlapping()
+    talk.receive(YES + replies)
+    assert isinstance(mail.outcome, Accepted)
+    assert next_mail.outcome == Refused(phase, Reply(550, "No"))
+    assert _said(talk) == then
+
+
+CUTS: Final = [
+    pytest.param(b"", Phase.BODY, Phase.MAIL, id="before the verdict"),
+    pytest.param(YES, None, Phase.MAIL, id="after the verdict"),
+    pytest.param(YES + YES, None, Phase.RCPT, id="after MAIL"),
+    pytest.param(YES + YES + YES, None, Phase.DATA, id="after RCPT"),
+    pytest.param(YES + YES + YES + GO_ON, None, Phase.BODY, id="amid the next message"),
+]
+
+
+@pytest.mark.parametrize(("replies", "first", "second"), CUTS)
+def test_a_cut_leaves_only_the_mail_unknown_that_awaits_its_verdict(
+    replies: bytes, first: Phase | None, second: Phase
+) -> None:
+    """Of a mail that follows no message was sent."""
+    talk, mail, next_mail = _overlapping()
+    talk.receive(replies)
+    talk.break_off(ConnectionResetError())
+    if first is None:
+        assert isinstance(mail.outcome, Accepted)
+    else:
+        assert isinstance(mail.outcome, Broken)
+        assert (mail.outcome.phase, mail.outcome.unknown) == (first, True)
+    assert isinstance(next_mail.outcome, Broken)
+    assert (next_mail.outcome.phase, next_mail.outcome.unknown) == (second, False)
+
+
+@pytest.mark.parametrize(("replies", "refused"), [(BYE, 0), (YES + BYE, 1), (YES + YES + BYE, 1)])
+def test_421_is_heard_by_the_mail_it_is_said_to(replies: bytes, refused: int) -> None:
+    """It ends the session for both."""
+    talk, *mails = _overlapping()
+    talk.receive(replies)
+    assert isinstance(mails[refused].outcome, Refused)
+    assert isinstance(mails[1 - refused].outcome, Broken if refused == 0 else Accepted)
+    assert isinstance(talk.fault, ClosedError)
+
+
+def test_a_mail_that_follows_can_be_given_up_without_the_other() -> None:
+    """Its message is not sent, though the server waits for it by then; the session ends with the other mail."""
+    talk, mail, next_mail = _overlapping()
+    talk.give_up(next_mail, TimeoutError())
+    assert isinstance(next_mail.outcome, Broken)
+    assert (next_mail.outcome.phase, next_mail.outcome.unknown) == (Phase.MAIL, False)
+    assert (talk.free, talk.fault, mail.outcome) == (False, None, None)
+    talk.receive(YES + YES + YES + GO_ON)
+    assert isinstance(mail.outcome, Accepted)
+    assert _said(talk) == b""
+    assert talk.fault is not None
+
+
+def test_a_mail_that_follows_outlives_the_other() -> None:
+    """The verdict on a mail that nobody waits for is heard all the same; nothing begins after these two."""
+    talk, mail, next_mail = _overlapping()
+    talk.give_up(mail, ConnectionAbortedError())
+    assert isinstance(mail.outcome, Broken)
+    assert mail.outcome.unknown
+    talk.receive(YES + YES + YES + GO_ON)
+    assert _said(talk) == next_mail.body
+    assert not talk.free
+    talk.receive(YES)
+    assert isinstance(next_mail.outcome, Accepted)
+    assert talk.fault is not None
+
+
+def test_nobody_waits_for_a_session_that_all_have_given_up() -> None:
+    """It ends at once."""
+    talk, mail, next_mail = _overlapping()
+    talk.give_up(mail, ConnectionAbortedError())
+    assert talk.fault is None
+    talk.give_up(next_mail, ConnectionAbortedError())
+    assert talk.fault is not None
