@@ -383,7 +383,11 @@ def fingerprint(reason: Reason, lane: str) -> str:
 
 def rfc3339(moment: datetime) -> str:
     """`moment`, aware, as RFC 3339 in UTC with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:  # the first or last day of the calendar has no such time in UTC
+        return moment.isoformat(timespec="milliseconds")
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _size(headers: Mapping[str, str | int]) -> int:

@@ -5,12 +5,12 @@ the writing, so that no schema asks less than the worker does.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
 from contracts.dead_letter import DeadLetter
@@ -102,6 +102,17 @@ def documents() -> dict[str, str]:
         "dead-letter": TypeAdapter(DeadLetter),
     }
     return {f"{name}.json": _document(name, adapter) for name, adapter in adapters.items()}
+
+
+def by_name(models: Sequence[type[BaseModel]], reference: str) -> Schema:
+    """The schemas of `models` and of all they are made of, by name.
+
+    They refer to each other by `reference`, in which `{model}` stands for the name.
+    """
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in models], ref_template=reference, schema_generator=_ForPublishers
+    )
+    return dict(sorted(schemas["$defs"].items()))
 
 
 def _document(name: str, adapter: TypeAdapter[Any]) -> str:

@@ -44,6 +44,11 @@ DEAD_QUEUES: Final[Mapping[str, tuple[str, ...]]] = {
 """Last part of a dead queue's name -> the routing keys of the dead exchange it takes."""
 
 
+STREAM_MAX_AGE: Final = "30D"
+STREAM_SEGMENT_BYTES: Final = 50_000_000
+"""Retention frees whole segments only, so they are kept far smaller than the default of 500 MB."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A durable exchange."""
@@ -72,7 +77,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Everything the worker declares, under one prefix."""
+    """Exchanges, queues and bindings that are declared together, under one prefix."""
 
     prefix: str
     exchanges: tuple[Exchange, ...]
@@ -110,9 +115,32 @@ def dead_queue(name: str, prefix: str = DEFAULT_PREFIX) -> str:
     return f"{prefix}.dead.{name}"
 
 
+def journal_stream(prefix: str = DEFAULT_PREFIX) -> str:
+    """The stream of what became of every mail, without personal data."""
+    return f"{prefix}.journal"
+
+
+def dead_stream(prefix: str = DEFAULT_PREFIX) -> str:
+    """The stream of copies of dead letters, bodies included: for operators only."""
+    return f"{prefix}.journal.dead"
+
+
+def dead_queue_of(dead_class: str, prefix: str = DEFAULT_PREFIX) -> str:
+    """The dead queue that takes letters of a class: the key of each begins with it."""
+    name = next(name for name, keys in DEAD_QUEUES.items() if f"{dead_class}.#" in keys)
+    return dead_queue(name, prefix)
+
+
 def topology(prefix: str = DEFAULT_PREFIX) -> Topology:
-    """Everything the worker declares under `prefix`."""
+    """Everything the worker cannot do without, under `prefix`."""
     return Topology(prefix, _exchanges(prefix), _queues(prefix), _bindings(prefix))
+
+
+def journal_topology(prefix: str = DEFAULT_PREFIX) -> Topology:
+    """The streams, which a broker may lack: the worker runs without them, and says what is lost."""
+    names = (journal_stream(prefix), dead_stream(prefix))
+    streams = tuple(Queue(name, _stream_arguments()) for name in names)
+    return Topology(prefix, (), streams, (Binding(dead_exchange(prefix), "#", dead_stream(prefix)),))
 
 
 def _exchanges(prefix: str) -> tuple[Exchange, ...]:
@@ -166,3 +194,11 @@ def _tier_arguments(delay_seconds: int) -> dict[str, Argument]:
 
 def _dead_arguments() -> dict[str, Argument]:
     return {"x-queue-type": "quorum", "x-delivery-limit": LOOK_AS_OFTEN_AS_YOU_LIKE}
+
+
+def _stream_arguments() -> dict[str, Argument]:
+    return {
+        "x-queue-type": "stream",
+        "x-max-age": STREAM_MAX_AGE,
+        "x-stream-max-segment-size-bytes": STREAM_SEGMENT_BYTES,
+    }

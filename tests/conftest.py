@@ -8,13 +8,23 @@ import aio_pika
 import pytest
 from hypothesis import settings
 
-from contracts.topology import topology
+from contracts.topology import journal_topology, topology
 from deploy.local.rabbitmq import PrivateRabbitMQ
-from tests.support.real_servers import LEFT_OUT, RealServers, missing
+from tests.support import figures
+from tests.support.node import LEFT_OUT
+from tests.support.real_servers import RealServers, missing
 
 # A busy machine makes no test fail: examples are bounded in number, not in time.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what tests have measured, also when all has passed."""
+    if figures.told():
+        terminalreporter.section("figures")
+    for sentence in figures.told():
+        terminalreporter.write_line(sentence)
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +48,9 @@ async def prefix(broker_url: str) -> AsyncIterator[str]:
     """
     name = f"test-{secrets.token_hex(4)}"
     yield name
-    declared = topology(name)
+    declared, journal = topology(name), journal_topology(name)
     async with await aio_pika.connect(broker_url) as connection, connection.channel() as channel:
-        for queue in declared.queues:
+        for queue in (*declared.queues, *journal.queues):
             await channel.queue_delete(queue.name)
         for exchange in declared.exchanges:
             await channel.exchange_delete(exchange.name)

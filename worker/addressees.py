@@ -45,10 +45,15 @@ class Addressee:
     key: str
     to: str
     variant: str
-    language: str
+    languages: tuple[str, ...]
     timezone: ZoneInfo
     wanted: bool
     entry: Recipient | FormEmail | Account
+
+    @property
+    def language(self) -> str:
+        """The one that the mail begins with."""
+        return self.languages[0]
 
 
 def addressees(event: Event, stationery: Stationery | None = None) -> list[Addressee]:
@@ -81,6 +86,11 @@ def primary_language(event: Event) -> str | None:
     return project.primary_language if project else None
 
 
+def brings_text(entry: Recipient | FormEmail | Account) -> bool:
+    """Whether the event itself brings along what a mail says, in a language of its own."""
+    return isinstance(entry, FormEmail) and bool(entry.body)
+
+
 def _of_workflow(event: WorkflowEvent, stationery: Stationery) -> Iterator[Addressee]:
     workflow = event.data.workflow
     raised = workflow.transition.event.rpartition(".")[2]
@@ -88,17 +98,17 @@ def _of_workflow(event: WorkflowEvent, stationery: Stationery) -> Iterator[Addre
     variant = stationery.variant("workflow", f"{workflow.id}.{step}", step, raised, "default")
     rule = f"workflow/{raised}".casefold()  # the event's own word: a new template gives no mail a new identity
     for recipient in event.data.recipients:
-        yield _of_recipient(event, recipient, rule, variant, stationery.languages)
+        yield _of_recipient(event, recipient, rule, variant, stationery)
 
 
 def _of_system(event: SystemEvent, stationery: Stationery) -> Iterator[Addressee]:
     variant = stationery.variant("system", event.data.message.code, "message")
     for recipient in event.data.recipients:
-        yield _of_recipient(event, recipient, "system/message", variant, stationery.languages)
+        yield _of_recipient(event, recipient, "system/message", variant, stationery)
 
 
 def _of_recipient(
-    event: Event, recipient: Recipient, rule: str, variant: str, languages: tuple[str, ...]
+    event: Event, recipient: Recipient, rule: str, variant: str, stationery: Stationery
 ) -> Addressee:
     chain = (recipient.language, resource_language(event), primary_language(event))
     return Addressee(
@@ -106,7 +116,7 @@ def _of_recipient(
         key=_key(event, rule, recipient.email),
         to=_mailbox(recipient),
         variant=variant,
-        language=choose(chain, languages),
+        languages=stationery.together(choose(chain, stationery.languages)),
         timezone=time_zone(recipient.timezone),
         wanted=recipient.wants_email,
         entry=recipient,
@@ -124,19 +134,21 @@ def _of_form(event: FormEvent, stationery: Stationery) -> Iterator[Addressee]:
                 key=_key(event, rule, to),
                 to=to,
                 variant=stationery.variant("form", email.rule),
-                language=_form_language(event, email, stationery.languages),
+                languages=_form_languages(event, email, stationery),
                 timezone=UTC,
                 wanted=True,
                 entry=email,
             )
 
 
-def _form_language(event: FormEvent, email: FormEmail, available: tuple[str, ...]) -> str:
+def _form_languages(event: FormEvent, email: FormEmail, stationery: Stationery) -> tuple[str, ...]:
     """A rule that brings its own text is in its own language, whether or not there are phrases for it."""
-    own = language_tag(email.language or "") if email.body else None
-    if own and nearest(own, available) is None:
-        return own
-    return choose((email.language, resource_language(event), primary_language(event)), available)
+    chain = (email.language, resource_language(event), primary_language(event))
+    chosen = choose(chain, stationery.languages)
+    if not brings_text(email):
+        return stationery.together(chosen)
+    own = language_tag(email.language or "")
+    return (own if own and nearest(own, stationery.languages) is None else chosen,)
 
 
 def _of_password_reset(event: PasswordResetEvent, stationery: Stationery) -> Iterator[Addressee]:
@@ -146,7 +158,7 @@ def _of_password_reset(event: PasswordResetEvent, stationery: Stationery) -> Ite
         key=_key(event, f"password-reset/{action}", user.email),
         to=_mailbox(user),
         variant=stationery.variant("password-reset", action),
-        language=choose((user.language,), stationery.languages),
+        languages=stationery.together(choose((user.language,), stationery.languages)),
         timezone=time_zone(user.timezone),
         wanted=True,
         entry=user,

@@ -66,7 +66,8 @@ class Answers:
 
     def _answer(self, field: str, value: JsonValue) -> str:
         if isinstance(value, list):
-            return ", ".join(filter(None, (self._answer_item(field, item) for item in value)))
+            items = (self._answer_item(field, item) for item in value)
+            return self._phrase("value.separator").join(filter(None, items))
         return self._answer_item(field, value)
 
     def _answer_item(self, field: str, value: JsonValue) -> str:

@@ -6,9 +6,9 @@ connection sees its end, drops what was stale, and opens a new one.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final, TypeVar
 
 import aio_pika
 import structlog
@@ -41,6 +41,8 @@ BROKER_ERRORS: Final = (AMQPError, OSError, TimeoutError, asyncio.InvalidStateEr
 RuntimeError is its word for using a connection or channel that has ended in the meantime.
 """
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
 
@@ -50,6 +52,17 @@ class BrokerRefusedError(Exception):
 
 class BrokerUnavailableError(Exception):
     """The broker did not confirm a publish in time."""
+
+
+@contextmanager
+def naming_the_nameless() -> Iterator[None]:
+    """A plain Exception of the client becomes a ConnectionError: its word for a connection that just ended."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is Exception:
+            raise ConnectionError("the connection ended") from error
+        raise
 
 
 async def connect(url: str, name: str) -> AbstractConnection:
@@ -63,9 +76,10 @@ async def connect(url: str, name: str) -> AbstractConnection:
     if "heartbeat" not in address.query:
         address = address.update_query(heartbeat=HEARTBEAT_SECONDS)
     try:
-        return await aio_pika.connect(
-            address, timeout=CONNECT_SECONDS, client_properties={"connection_name": name}
-        )
+        with naming_the_nameless():
+            return await aio_pika.connect(
+                address, timeout=CONNECT_SECONDS, client_properties={"connection_name": name}
+            )
     except (ProbableAuthenticationError, AuthenticationError):
         user = address.user or "guest"
         raise BrokerRefusedError(
@@ -118,9 +132,49 @@ def _say_waiting(url: str, error: str, wait: float) -> None:
 
 async def hang_up(connection: AbstractConnection) -> None:
     """Ends `connection`, within two seconds. Closing waits for the broker, and for whatever was cut off."""
-    with suppress(*BROKER_ERRORS):
+    with suppress(*BROKER_ERRORS), naming_the_nameless():
         async with asyncio.timeout(CLOSE_SECONDS):
             await connection.close()
+
+
+def end_of(connection: AbstractConnection) -> asyncio.Future[str]:
+    """Done, and saying why, when the connection, or a channel that is watched, has ended."""
+    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    connection.close_callbacks.add(lambda *_: lose(lost, "the connection was closed"))
+    return lost
+
+
+async def watch(channel: AbstractChannel, lost: asyncio.Future[str]) -> None:
+    """From now on, `lost` is done when `channel` or a consumer on it ends."""
+    # The broker closes a channel at its consumer time-out, and cancels a consumer whose queue is deleted.
+    channel.close_callbacks.add(lambda *_: lose(lost, "a channel was closed"))
+    underlay = await channel.get_underlay_channel()
+    underlay.on_consumer_cancel_callbacks.add(lambda _: lose(lost, "the broker cancelled a consumer"))
+
+
+def lose(lost: asyncio.Future[str], why: str) -> None:
+    """Says why all is lost; the first reason stays."""
+    if not lost.done():
+        lost.set_result(why)
+
+
+async def unless_lost(lost: asyncio.Future[str], work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Raises ConnectionError as soon as `lost` is done: the client would wait for ever.
+
+    A connection that breaks in the middle of a request leaves whoever asked without an answer.
+    """
+    task = asyncio.create_task(work)
+    either: set[asyncio.Future[Any]] = {task, lost}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    if task.cancelled():
+        raise ConnectionError(lost.result())
+    with naming_the_nameless():
+        return task.result()
 
 
 class Publisher:
@@ -138,19 +192,37 @@ class Publisher:
         self._prepare = prepare
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
+        self._lost: asyncio.Future[str] | None = None
         self._opening = asyncio.Lock()
 
-    async def publish(self, exchange: str, key: str, message: aio_pika.Message) -> None:
+    async def publish(
+        self,
+        exchange: str,
+        key: str,
+        message: aio_pika.Message,
+        *,
+        into: str = "",
+        patience: float | None = PUBLISH_SECONDS,
+    ) -> None:
         """Returns when the broker has taken responsibility for `message`, persistent and routed to a queue.
 
-        Raises BrokerUnavailableError: nothing is known to have been taken; it may be published again.
+        `into` is a queue that has to be there: where others are bound too, such as the stream of dead letters,
+        the broker would take the message without it. Raises BrokerUnavailableError: nothing is known to have
+        been taken; it may be published again. Without `patience`, seconds, it waits for as long as the
+        connection lives: in a memory alarm each new try would be one copy more when it ends.
         """
+        used: AbstractConnection | None = None
         try:
-            async with asyncio.timeout(PUBLISH_SECONDS):
-                target = await (await self._ready_channel()).get_exchange(exchange, ensure=False)
-                await target.publish(message, key, mandatory=True)
+            async with asyncio.timeout(patience):
+                channel = await self._ready_channel()
+                used, lost = self._connection, self._lost
+                if lost is None:
+                    raise ConnectionError("the connection was closed")
+                await unless_lost(lost, _publish(channel, exchange, key, message, into))
         except BROKER_ERRORS as error:
-            if isinstance(error, _GONE):
+            if used is self._connection and (
+                isinstance(error, _GONE) or not isinstance(error, _OF_THE_MESSAGE)
+            ):
                 await self.close()
             raise BrokerUnavailableError(f"{exchange}: {_why(error)}") from error
 
@@ -165,15 +237,26 @@ class Publisher:
             if self._connection is None:
                 self._connection = await self._opened()
             if self._channel is None or self._channel.is_closed:
-                self._channel = await self._connection.channel(on_return_raises=True)
+                try:
+                    with naming_the_nameless():
+                        self._channel = await self._connection.channel(on_return_raises=True)
+                except BaseException:
+                    # It ended while it was being opened, when nobody heard of it: kept, it would stay so.
+                    await self.close()
+                    raise
             return self._channel
 
     async def _opened(self) -> AbstractConnection:
         connection = await connect(self._url, self._name)
+        self._lost = end_of(connection)
         # The client does not count a connection as closed that ended by itself.
         connection.close_callbacks.add(self._forget)
-        if self._prepare is not None:
-            await self._prepare(connection)
+        try:
+            if self._prepare is not None:
+                await self._prepare(connection)
+        except BaseException:
+            await hang_up(connection)
+            raise
         return connection
 
     def _forget(self, connection: AbstractConnection | None, _why: BaseException | None = None) -> None:
@@ -181,8 +264,20 @@ class Publisher:
             self._connection, self._channel = None, None
 
 
+async def _publish(
+    channel: AbstractChannel, exchange: str, key: str, message: aio_pika.Message, into: str
+) -> None:
+    if into:
+        await channel.declare_queue(into, passive=True)
+    target = await channel.get_exchange(exchange, ensure=False)
+    await target.publish(message, key, mandatory=True)
+
+
 _GONE: Final = (PublishError, ChannelNotFoundEntity)
 """Said when a queue or exchange was deleted: a new connection declares it again."""
+
+_OF_THE_MESSAGE: Final = (DeliveryError, TimeoutError)
+"""Said of one message: the connection is good, or its end will be heard of."""
 
 
 def _why(error: Exception) -> str:

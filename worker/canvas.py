@@ -12,7 +12,8 @@ from typing import Final
 from markupsafe import Markup, escape
 from pydantic import JsonValue
 
-from worker.piece import NOTHING, PARAGRAPH, Piece, element, flow, inline, paragraph
+from worker.look import SEVERITIES
+from worker.piece import NOTHING, Piece, classed, element, flow, inline, paragraph
 from worker.placeholders import Placeholders
 from worker.wording import Wording, clean, quoted
 
@@ -24,15 +25,6 @@ MAX_NUMBER: Final = 1_000_000  # of a list's first item
 RULE_CHARACTERS: Final = 72
 
 _SAFE_LINK: Final = re.compile(r"(?:https?://|mailto:|tel:)[^\s<>\"\\]+", re.IGNORECASE)
-_RULE: Final = "margin:24px 0;border:0;border-top:1px solid #d3d9e0"
-_PANEL: Final = f"{PARAGRAPH};padding:8px 16px;border-inline-start:4px solid "
-_PANEL_COLOURS: Final = {
-    "info": "#1d4ed8",
-    "note": "#52606d",
-    "success": "#166534",
-    "warning": "#92400e",
-    "error": "#b91c1c",
-}
 _DECORATORS: Final = {
     "abbreviation": "abbr",
     "code": "code",
@@ -199,17 +191,15 @@ def _panel(canvas: Canvas, block: Block, inside: list[Piece]) -> Piece:
     """A panel says its severity as a word and a colour."""
     content = flow(inside)
     kind = _text(block.get("properties"), "panelType")
-    if kind not in _PANEL_COLOURS:
+    if kind not in SEVERITIES:
         return paragraph(content)
     word = canvas.wording.say({}, f"severity.{kind}")
     html = element("strong", escape(word)) + Markup("<br>") + content.html
-    return Piece(
-        f"{word}: {content.text}", element("div", html, style=_PANEL + _PANEL_COLOURS[kind]), block=True
-    )
+    return Piece(f"{word}: {content.text}", classed("div", html, f"panel {kind}"), block=True)
 
 
 def _divider(_canvas: Canvas, _block: Block, _inside: list[Piece]) -> Piece:
-    return Piece("-" * RULE_CHARACTERS, element("div", Markup(), style=_RULE), block=True)
+    return Piece("-" * RULE_CHARACTERS, classed("div", Markup(), "divider"), block=True)
 
 
 def _liquid(canvas: Canvas, _block: Block, inside: list[Piece]) -> Piece:

@@ -6,24 +6,30 @@ Exit codes: 0 done, 1 a check failed, 2 bad settings, usage or refused, 3 broker
 import asyncio
 import os
 import sys
+import tempfile
+import webbrowser
 from collections.abc import AsyncIterable, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Final, Never, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 
-from worker import __version__, screens, service, telemetry
+from contracts import definitions
+from worker import __version__, preview, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError
 from worker.check import check, unreadable
-from worker.declare import TopologyDiffersError
+from worker.declare import NotDeclaredError, TopologyDiffersError
 from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
+from worker.management import virtual_host
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
 from worker.send_test import send_test
 from worker.sender.lookup import Server
 from worker.settings import Settings, SettingsError, load, rows
+from worker.template_files import TemplatesError
 
 REFUSED: Final = 2
 UNREACHABLE: Final = 3
@@ -37,6 +43,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+topology_app = typer.Typer(help="The exchanges, queues and bindings at the broker.", no_args_is_help=True)
+app.add_typer(topology_app, name="topology")
 
 SettingsFile = Annotated[
     Path | None,
@@ -61,6 +70,13 @@ def _dns_server(text: str) -> Server:
         raise typer.BadParameter("write an IP address, with a port if it is not 53: 192.0.2.1:5353") from None
 
 
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise typer.BadParameter("write an http:// or https:// URL, such as http://localhost:15672")
+    return text
+
+
 From = Annotated[
     Mailbox | None,
     typer.Option(
@@ -69,6 +85,17 @@ From = Annotated[
         metavar="ADDRESS",
         help="From address.",
         show_default="that of mails whose event names none",
+    ),
+]
+
+ManagementUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--management",
+        parser=_web_address,
+        metavar="URL",
+        help="RabbitMQ's management API, such as http://localhost:15672, to see bindings too.",
+        show_default="bindings are not seen",
     ),
 ]
 
@@ -81,10 +108,10 @@ def run(settings: SettingsFile = None) -> None:
     exporter = telemetry.export_traces(os.environ)
     try:
         _complete(service.run(known))
-    except BrokerRefusedError as error:
+    except (BrokerRefusedError, NotDeclaredError) as error:
         _refuse(str(error))
-    except PermanentError as error:
-        _refuse(f"The templates cannot be loaded: {error}")
+    except TemplatesError as error:
+        _refuse_templates(error)
     except TopologyDiffersError as error:
         _refuse(
             "The broker has queues or exchanges that differ from what the worker needs:",
@@ -138,6 +165,45 @@ def send_test_mail(
     _say_next("To see each step on the way: notify-worker check", findings, after=1)
 
 
+@app.command("preview")
+def preview_mails(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="[FAMILY|MAIL|FILE|-]", help="Which mails.", show_default="every mail there is"),
+    ] = "",
+    settings: SettingsFile = None,
+    *,
+    lang: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TAG", help="Language; again for more.", show_default="every one"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to.", show_default="a new temporary folder")
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Show them in the browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write mails to files, text beside HTML, as a phone and as a desktop shows them; nothing is sent.
+
+    FAMILY is workflow, form, password-reset or system, MAIL one of its mails, such as workflow/submit: both are
+    shown as example events lead to them. FILE is an event as JSON. Exit code 1 if a mail cannot be made.
+    """
+    known = _loaded(settings)
+    try:
+        previews = preview.chosen(what, service.renderer(known), lang or ())
+        folder = out or Path(tempfile.mkdtemp(prefix="notify-preview-"))
+        shown = preview.save(previews, folder)
+    except TemplatesError as error:
+        _refuse_templates(error)
+    except (ValueError, OSError, PermanentError) as error:
+        _refuse(str(error))
+    screens.print_previews(shown, folder, as_json=as_json)
+    index = (folder / preview.INDEX).resolve()
+    if not (open_it and webbrowser.open(index.as_uri())):
+        typer.echo(f"To look at them, open {index} in a browser.", err=True)
+    raise typer.Exit(not all(item.files for item in shown))
+
+
 @app.command()
 def publish(
     file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help="An event as JSON.")],
@@ -173,6 +239,34 @@ def publish(
     typer.echo(f"published with key {key}", err=True)
 
 
+@topology_app.command("check")
+def check_topology(
+    settings: SettingsFile = None, *, management: ManagementUrl = None, as_json: Json = False
+) -> None:
+    """Compare what the broker has with what the worker needs; declares nothing; exit code 1 on a difference."""
+    found = _at_the_broker(_loaded(settings), management, apply=False)
+    screens.print_topology(found, as_json=as_json)
+    raise typer.Exit(int(any(it.wrong for it in found)))
+
+
+@topology_app.command("apply")
+def apply_topology(
+    settings: SettingsFile = None, *, management: ManagementUrl = None, as_json: Json = False
+) -> None:
+    """Declare what the broker lacks, and say so; where something differs, nothing, and the exit code is 2."""
+    found = _at_the_broker(_loaded(settings), management, apply=True)
+    screens.print_topology(found, as_json=as_json)
+    if any(it.state in survey.NOT_DECLARED for it in found):
+        raise typer.Exit(REFUSED)
+
+
+@topology_app.command("definitions")
+def print_definitions(settings: SettingsFile = None) -> None:
+    """Print it all, with the permissions of three users, as a file for `rabbitmqctl import_definitions`."""
+    known = _loaded(settings)
+    sys.stdout.write(definitions.text(known.worker.prefix, virtual_host(_broker_url(known))))
+
+
 @app.callback(invoke_without_command=True)
 def version(*, show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Turns a Contensis CMS's events on RabbitMQ into mail."""
@@ -193,8 +287,27 @@ def _loaded(file: Path | None) -> Settings:
         _refuse("The settings cannot be read:", *error.faults)
 
 
+def _refuse_templates(error: TemplatesError) -> Never:
+    _refuse(
+        "No mail can be made with these templates in NOTIFY_TEMPLATES_DIR:",
+        *map(str, error.faults),
+        "Correct them; with NOTIFY_TEMPLATES_FALLBACK=true the worker starts with its own in their place.",
+    )
+
+
 def _broker_url(settings: Settings) -> str:
     return settings.worker.broker_url.get_secret_value()
+
+
+def _at_the_broker(settings: Settings, management: str | None, *, apply: bool) -> list[survey.Found]:
+    url, wanted = _broker_url(settings), definitions.whole_topology(settings.worker.prefix)
+    try:
+        return _complete(survey.at_the_broker(url, wanted, management, mend=apply))
+    except (BrokerRefusedError, NotDeclaredError) as error:
+        _refuse(str(error))
+    except BrokerUnavailableError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(UNREACHABLE) from None
 
 
 def _print(

@@ -8,18 +8,22 @@ channel or consumer that ends for whatever reason is answered in one way: everyt
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from enum import Enum, auto
 from typing import Final
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
 from contracts.signals import Action
 from contracts.topology import Lane, work_queue
-from worker.broker import BROKER_ERRORS, hang_up
+from worker.broker import BROKER_ERRORS, end_of, hang_up, lose, naming_the_nameless, unless_lost, watch
 from worker.delivery import Delivery
 from worker.errors import kind_and_place
 
 RECONNECT_SECONDS: Final = 0.5
+WATCH_SECONDS: Final = 10.0
+SILENT_LOOKS: Final = 2
 CANCEL_SECONDS: Final = 5.0
 SETTLE_SECONDS: Final = 1.5
 HARMED_SECONDS: Final = 1.0
@@ -27,8 +31,36 @@ HARMED_SECONDS: Final = 1.0
 log = structlog.get_logger()
 
 
+class Pause(Enum):
+    """Why nothing new is taken."""
+
+    OUTAGE = auto()
+    SUSPECT = auto()
+    DRAIN = auto()
+
+
+_Consumer = tuple[AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]
+
+
+class Silence:
+    """Messages wait, there is room, and none arrives, at several looks in a row."""
+
+    def __init__(self) -> None:
+        self._looks: dict[Lane, tuple[int, int]] = {}
+
+    def at(self, lane: Lane, arrived: int, waiting: int) -> bool:
+        """Whether that is so. `arrived` counts all that ever did, `waiting` those that there is room for."""
+        before, times = self._looks.get(lane, (-1, 0))
+        times = times + 1 if waiting and arrived == before else 0
+        self._looks[lane] = arrived, times
+        return times >= SILENT_LOOKS
+
+
 class Consumers:
-    """Hands deliveries of both lanes to `process`; `prefetch` bounds how many of each lane are in work."""
+    """Hands deliveries of both lanes to `process`; `prefetch` bounds how many of each lane are in work.
+
+    Every `watch_seconds` it is looked whether messages wait that do not arrive.
+    """
 
     def __init__(
         self,
@@ -37,16 +69,20 @@ class Consumers:
         prefix: str,
         prefetch: Mapping[Lane, int],
         process: Callable[[Delivery], Awaitable[None]],
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self._connect = connect
         self._prefix = prefix
         self._prefetch = prefetch
         self._process = process
-        self._in_work: set[asyncio.Task[None]] = set()
-        self._wanted = True
+        self._watch_seconds = watch_seconds
+        self._in_work: dict[asyncio.Task[None], Lane] = {}
+        self._arrived = dict.fromkeys(Lane, 0)
+        self._pauses: set[Pause] = set()
         self._was_ready = False
-        self._draining = False
         self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def run(self) -> None:
         """Consumes, over one connection after the other, until cancelled."""
@@ -61,24 +97,30 @@ class Consumers:
                 )
             await asyncio.sleep(RECONNECT_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
-    def pause(self) -> None:
+    def pause(self, why: Pause) -> None:
         """Takes nothing new until `resume`; what is in work goes on."""
-        self._wanted = False
+        self._pauses.add(why)
         self._changed.set()
 
-    def resume(self) -> None:
-        """Takes deliveries again, unless the worker is stopping."""
-        self._wanted = not self._draining
+    def resume(self, why: Pause) -> None:
+        """Takes deliveries again, unless there is another reason not to."""
+        self._pauses.discard(why)
         self._changed.set()
+
+    async def paused(self) -> None:
+        """Returns when a pause has begun at the broker, and all that was taken before is in work."""
+        await self._idle.wait()
 
     async def drain(self, seconds: float) -> int:
         """Takes nothing new and waits `seconds` for what is in work. Returns how many had to be cut off.
 
         What is cut off has a moment to settle what is known of it.
         """
-        self._draining = True
-        self.pause()
-        await _wait_for(self._in_work, seconds)
+        self.pause(Pause.DRAIN)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, CANCEL_SECONDS)):
+                await self.paused()
+        await _wait_for(set(self._in_work), seconds)
         cut_off = set(self._in_work)
         for task in cut_off:
             task.cancel()
@@ -90,29 +132,38 @@ class Consumers:
         try:
             await self._serve(connection)
         finally:
+            self._idle.set()
             await hang_up(connection)
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        lost = _end_of(connection)
+        lost = end_of(connection)
+        watchdog = asyncio.create_task(self._watch_for_silence(connection, lost))
+        try:
+            await unless_lost(lost, self._take(connection, lost))
+        finally:
+            watchdog.cancel()
+
+    async def _take(self, connection: AbstractConnection, lost: asyncio.Future[str]) -> None:
+        """Consumes while there is no reason for a pause."""
         lanes = [await self._opened(connection, lane, lost) for lane in Lane]
         self._say_ready()
         consuming: list[tuple[AbstractQueue, str]] = []
         while True:
             self._changed.clear()
-            if self._wanted and not consuming:
+            if not self._pauses and not consuming:
+                self._idle.clear()
                 consuming = [(queue, await queue.consume(receive)) for queue, receive in lanes]
-            elif not self._wanted and consuming:
+            elif self._pauses and consuming:
                 for queue, tag in consuming:
                     await queue.cancel(tag, timeout=CANCEL_SECONDS)
                 consuming = []
-            await _changed_or_lost(self._changed, lost)
+                self._idle.set()
+            await self._changed.wait()
 
-    async def _opened(
-        self, connection: AbstractConnection, lane: Lane, lost: asyncio.Future[str]
-    ) -> tuple[AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]:
+    async def _opened(self, connection: AbstractConnection, lane: Lane, lost: asyncio.Future[str]) -> _Consumer:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=self._prefetch[lane])
-        await _watch(channel, lost)
+        await watch(channel, lost)
         name = work_queue(lane, self._prefix)
 
         async def receive(message: AbstractIncomingMessage) -> None:
@@ -129,8 +180,30 @@ class Consumers:
 
     def _start(self, delivery: Delivery) -> None:
         task = asyncio.create_task(self._handle(delivery))
-        self._in_work.add(task)
-        task.add_done_callback(self._in_work.discard)
+        self._in_work[task] = delivery.lane
+        self._arrived[delivery.lane] += 1
+        task.add_done_callback(self._in_work.pop)
+
+    async def _watch_for_silence(self, connection: AbstractConnection, lost: asyncio.Future[str]) -> None:
+        """A consumer that is gone without a word is found out, and everything opened anew."""
+        silence = Silence()
+        try:
+            with naming_the_nameless():
+                channel = await connection.channel()
+            while True:
+                await asyncio.sleep(self._watch_seconds)
+                for lane in Lane:
+                    name = work_queue(lane, self._prefix)
+                    declared = await channel.declare_queue(name, passive=True, timeout=CANCEL_SECONDS)
+                    waiting = declared.declaration_result.message_count or 0
+                    if silence.at(lane, self._arrived[lane], waiting if self._has_room(lane) else 0):
+                        lose(lost, f"{waiting} messages wait in {name} and none arrives")
+        except BROKER_ERRORS as error:
+            lose(lost, f"the watchdog got no answer: {type(error).__name__}")
+
+    def _has_room(self, lane: Lane) -> bool:
+        in_work = sum(1 for of in self._in_work.values() if of is lane)
+        return not self._pauses and in_work < self._prefetch[lane]
 
     async def _handle(self, delivery: Delivery) -> None:
         try:
@@ -144,33 +217,3 @@ class Consumers:
 async def _wait_for(tasks: set[asyncio.Task[None]], seconds: float) -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=seconds)
-
-
-def _end_of(connection: AbstractConnection) -> asyncio.Future[str]:
-    """Done, and saying why, when the connection, or what is consumed over it, has ended."""
-    lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    connection.close_callbacks.add(lambda *_: _lose(lost, "the connection was closed"))
-    return lost
-
-
-async def _watch(channel: AbstractChannel, lost: asyncio.Future[str]) -> None:
-    # The broker closes a channel at its consumer time-out, and cancels a consumer whose queue is deleted.
-    channel.close_callbacks.add(lambda *_: _lose(lost, "a channel was closed"))
-    underlay = await channel.get_underlay_channel()
-    underlay.on_consumer_cancel_callbacks.add(lambda _: _lose(lost, "the broker cancelled a consumer"))
-
-
-def _lose(lost: asyncio.Future[str], why: str) -> None:
-    if not lost.done():
-        lost.set_result(why)
-
-
-async def _changed_or_lost(changed: asyncio.Event, lost: asyncio.Future[str]) -> None:
-    """Returns when `changed` is set. Raises ConnectionError as soon as everything is `lost`."""
-    waiting = asyncio.create_task(changed.wait())
-    try:
-        await asyncio.wait((waiting, lost), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-    if lost.done():
-        raise ConnectionError(lost.result())

@@ -5,10 +5,11 @@ and the phrase's own placeholders are filled from the same values.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from contracts.events import (
     ALWAYS_SENT,
@@ -27,17 +28,23 @@ from contracts.events import (
 from worker.addressees import Addressee, primary_language, resource_language
 from worker.answers import Answers
 from worker.canvas import Canvas
-from worker.piece import Piece, plain
+from worker.piece import Piece, classed, plain
 from worker.placeholders import Placeholders
 from worker.stationery import Stationery
-from worker.wording import FALLBACK, Reader, Said, choose, direction, flat
+from worker.wording import FALLBACK, Reader, Said, choose, direction, flat, start
 
 Values = dict[str, object]
 
 FLAGGED: Final = frozenset({"warning", "error"})
 """Severities that the subject of a system message names."""
 
+PAGES: Final = "pages"
+"""What only the templates of the form response table are given."""
+
 _UNLESS_SAID: Final[Values] = {
+    "opens": True,
+    "closes": True,
+    "also": (),
     "message": "",
     "facts": (),
     "body": None,
@@ -46,18 +53,18 @@ _UNLESS_SAID: Final[Values] = {
     "url": "",
     "after": (),
     "choice": "",
-    "severity": "",
+    "badge": "",
     "message_label": "label.message",
 }
 
 
-def contents(event: Event, addressee: Addressee, stationery: Stationery) -> Values:
-    """The values for the templates of `addressee`'s mail.
+def contents(event: Event, addressee: Addressee, language: str, stationery: Stationery) -> Values:
+    """The values for the templates of `addressee`'s mail in `language`.
 
     Raises PermanentError (template) for a form's email rule that cannot be rendered.
     """
-    reader = _reader(event, addressee, stationery)
-    values = {**_UNLESS_SAID, **_frame(event, addressee, reader)}
+    reader = _reader(event, addressee, language, stationery)
+    values = {**_UNLESS_SAID, **_frame(event, addressee.entry, reader)}
     match event, addressee.entry:
         case WorkflowEvent() as raised, Recipient() as recipient:
             values |= _workflow(raised, recipient, reader)
@@ -66,27 +73,28 @@ def contents(event: Event, addressee: Addressee, stationery: Stationery) -> Valu
         case PasswordResetEvent() as reset, Account():
             values |= _password_reset(reset, reader)
         case SystemEvent() as message, Recipient():
-            values |= _system(message, reader)
+            values |= _system(message, reader, stationery)
         case _:
             raise TypeError("the addressee belongs to an event of another family")
     said = {name: value for name, value in values.items() if isinstance(value, str)}
     return values | {"text": Said(reader.wording, said)}
 
 
-def _reader(event: Event, addressee: Addressee, stationery: Stationery) -> Reader:
+def _reader(event: Event, addressee: Addressee, language: str, stationery: Stationery) -> Reader:
     primary = primary_language(event)
-    chain = (addressee.language, resource_language(event), primary)
+    chain = (language, resource_language(event), primary)
     wording = stationery.wordings[choose(chain, stationery.languages)]
-    languages = (addressee.language, wording.language, primary, FALLBACK)
+    languages = (language, wording.language, primary, FALLBACK)
     return Reader(wording, tuple(filter(None, dict.fromkeys(languages))), addressee.timezone)
 
 
-def _frame(event: Event, addressee: Addressee, reader: Reader) -> Values:
+def _frame(event: Event, entry: Recipient | FormEmail | Account, reader: Reader) -> Values:
     """What stands around every mail, and why it came."""
-    entry, wording = addressee.entry, reader.wording
+    wording, language = reader.wording, reader.languages[0]
     return {
-        "language": addressee.language,
-        "direction": direction(addressee.language),
+        "language": language,
+        "direction": direction(language),
+        "start": start(language),
         "wording_language": wording.language,
         "wording_direction": direction(wording.language),
         "content_direction": _content_direction(resource_language(event)),
@@ -147,10 +155,10 @@ def _full_name(person: Person) -> str:
 
 def _form(data: FormData, rule: FormEmail, reader: Reader, stationery: Stationery) -> Values:
     answers = Answers(data, reader)
-    table = partial(_table, answers, data.resource, stationery)
+    table = partial(_table, answers, data.resource, reader, stationery)
     place = next(place for place, email in enumerate(data.emails) if email is rule)
     canvas = Canvas(Placeholders(answers.by_field(), f"data.emails[{place}]"), reader.wording, table)
-    body = _own_body(rule, canvas)
+    body = _own_body(rule, canvas, stationery)
     for_team = rule.rule == "notification"
     follows = (body is None or for_team) and not canvas.shows_answers
     return {
@@ -163,21 +171,25 @@ def _form(data: FormData, rule: FormEmail, reader: Reader, stationery: Stationer
     }
 
 
-def _table(answers: Answers, resource: Resource, stationery: Stationery) -> Piece:
+def _table(answers: Answers, resource: Resource, reader: Reader, stationery: Stationery) -> Piece:
     """The form response table, one a page."""
-    values: Values = {"pages": answers.pages(), "content_direction": _content_direction(resource.language)}
+    values: Values = {
+        PAGES: answers.pages(),
+        "start": start(reader.languages[0]),
+        "content_direction": _content_direction(resource.language),
+    }
     text = stationery.render("_base/answers.txt", values).strip("\n")
     html = Markup(stationery.render("_base/answers.html", values))  # noqa: S704 - an autoescaping template's
     return Piece(text, html, block=True)
 
 
-def _own_body(rule: FormEmail, canvas: Canvas) -> Piece | None:
+def _own_body(rule: FormEmail, canvas: Canvas, stationery: Stationery) -> Piece | None:
     """The rule's own text in place of the default one; None if it says nothing."""
     if isinstance(rule.body, str):
         piece = plain(canvas.placeholders.fill(rule.body))
     else:
         piece = canvas.render(rule.body or ())
-    return piece if piece.text.strip() else None
+    return replace(piece, html=stationery.look.dressed(piece.html)) if piece.text.strip() else None
 
 
 def _password_reset(event: PasswordResetEvent, reader: Reader) -> Values:
@@ -190,13 +202,15 @@ def _password_reset(event: PasswordResetEvent, reader: Reader) -> Values:
     }
 
 
-def _system(event: SystemEvent, reader: Reader) -> Values:
+def _system(event: SystemEvent, reader: Reader, stationery: Stationery) -> Values:
     message = event.data.message
+    severity = reader.wording.say({}, f"severity.{message.severity}")
+    badge = classed("strong", escape(severity), f"badge {message.severity}")
     body = message.body if isinstance(message.body, tuple) else (message.body,)
     return {
         "title": reader.said(message.title),
-        "severity": reader.wording.say({}, f"severity.{message.severity}"),
-        "severity_code": message.severity,
+        "severity": severity,
+        "badge": stationery.look.dressed(badge),
         "flagged": message.severity in FLAGGED,
         "paragraphs": tuple(reader.said(paragraph) for paragraph in body),
         "facts": _rows((reader.said(row.label), reader.said(row.value)) for row in message.details),

@@ -6,12 +6,11 @@ connection.
 """
 
 import json
-import os
 import secrets
-import socket
 import struct
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, Self
 
 import aio_pika
@@ -20,7 +19,7 @@ from pamqp.encode import field_table
 
 from contracts.dead_letter import ABOUT, HEADER_PREFIX, DeadLetter, fingerprint, rfc3339
 from contracts.events import Event
-from worker import __version__, owed, telemetry
+from worker import owed, telemetry
 from worker.delivery import Delivery
 from worker.errors import PermanentError, TransientError
 from worker.redact import Redactor
@@ -28,6 +27,7 @@ from worker.verdict import DeadCopy, RetryCopy
 
 REMEMBERED_ATTEMPTS: Final = 8
 LONGEST_PART: Final = 100
+LONGEST_PROPERTY: Final = 255
 MAX_KEPT_HEADER_BYTES: Final = 64 * 1024
 BROKER_HEADERS: Final = (
     "x-death",
@@ -56,11 +56,6 @@ class History:
         except (ValueError, TypeError, RecursionError):
             return cls()
 
-    @property
-    def has_unknown(self) -> bool:
-        """Whether an attempt may have been accepted although no reply came."""
-        return any(code.endswith(UNKNOWN_MARK) for _, code, _ in self.entries)
-
     def plus(self, when: datetime, code: str, tier: str) -> "History":
         """This history with one more attempt."""
         return History((*self.entries, (rfc3339(when), code, tier)))
@@ -76,18 +71,21 @@ UNKNOWN_MARK: Final = "(outcome unknown)"
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Makes the copies; `settings_rev` is the revision of the SMTP settings they were tried under."""
+    """Makes the copies; `settings_rev` is the revision of the settings they were tried under, by `worker`."""
 
     redact: Redactor
     settings_rev: str
+    worker: str
 
     def retry(
         self, delivery: Delivery, event: Event | None, copy: RetryCopy, span: Span, now: datetime
     ) -> aio_pika.Message:
         """The copy that waits in a tier and comes back."""
         headers: dict[str, Any] = {
+            "notify-copy-id": ulid(now),
             "notify-attempts": copy.attempts,
             "notify-owed": owed.written(copy.owed),
+            "notify-unknown": owed.written(copy.unknown),
             "notify-origin-key": delivery.origin_key,
             "notify-attempt-traceparent": telemetry.recorded_traceparent(span),
         }
@@ -125,7 +123,7 @@ class Copies:
             event_id=event.id if event else "",
             event_type=event.type if event else "",
             owed=owed.written(copy.owed),
-            worker=f"{socket.gethostname()}/{os.getpid()}/{__version__}",
+            worker=self.worker,
             attempt_traceparent=telemetry.recorded_traceparent(span),
         )
         return _message(delivery, event, letter.to_headers(), span)
@@ -157,17 +155,22 @@ def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], s
     return aio_pika.Message(
         original.body,
         headers={**_bounded(kept), **{name: value for name, value in headers.items() if value != ""}},
-        content_type=original.content_type,
-        content_encoding=original.content_encoding,
+        content_type=_short(original.content_type),
+        content_encoding=_short(original.content_encoding),
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         priority=original.priority,
-        correlation_id=original.correlation_id,
-        reply_to=original.reply_to,
-        message_id=original.message_id,
+        correlation_id=_short(original.correlation_id),
+        reply_to=_short(original.reply_to),
+        message_id=_short(original.message_id),
         timestamp=original.timestamp,
-        type=original.type,
-        app_id=original.app_id,
+        type=_short(original.type),
+        app_id=_short(original.app_id),
     )
+
+
+def _short(text: str | None) -> str | None:
+    """A property as it can be written: 255 bytes at most. What was no UTF-8 has grown when it was read."""
+    return text.encode()[:LONGEST_PROPERTY].decode(errors="ignore") if text else text
 
 
 def _is_dropped(name: str) -> bool:
@@ -191,6 +194,9 @@ def _writable(value: Any) -> Any:
     match value:
         case bytes():
             return bytearray(value)
+        case Decimal():
+            # RabbitMQ closes the connection when it converts a decimal for a stream, as that of dead letters.
+            return str(value)
         case list():
             return [_writable(item) for item in value]
         case dict():

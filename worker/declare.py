@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelPreconditionFailed
 
 from contracts.topology import Argument, Exchange, Queue, Topology
-from worker.broker import BrokerRefusedError
+from worker.broker import BrokerRefusedError, end_of, unless_lost
 
 _INEQUIVALENT: Final = re.compile(
     r"inequivalent arg '(?P<argument>[^']+)' for .*? but current is "
@@ -29,11 +29,20 @@ class TopologyDiffersError(Exception):
         self.differences = differences
 
 
+class NotDeclaredError(Exception):
+    """The broker does not make such a queue or exchange at all."""
+
+
 async def declare(connection: AbstractConnection, topology: Topology) -> None:
     """Declares exchanges, queues and bindings; what is there already stays as it is.
 
-    Raises TopologyDiffersError with every difference, and BrokerRefusedError without permission to declare.
+    Raises TopologyDiffersError with every difference, BrokerRefusedError without permission to declare, and
+    NotDeclaredError where the broker cannot do what is asked for.
     """
+    await unless_lost(end_of(connection), _declare_all(connection, topology))
+
+
+async def _declare_all(connection: AbstractConnection, topology: Topology) -> None:
     differences = await find_differences(connection, topology)
     if differences:
         raise TopologyDiffersError(differences)
@@ -46,10 +55,11 @@ async def declare(connection: AbstractConnection, topology: Topology) -> None:
 async def find_differences(connection: AbstractConnection, topology: Topology) -> list[str]:
     """Declares exchanges and queues; a line for each that exists with other arguments."""
     things: tuple[Exchange | Queue, ...] = (*topology.exchanges, *topology.queues)
-    return [line for thing in things if (line := await _difference(connection, thing))]
+    return [line for thing in things if (line := await difference(connection, thing))]
 
 
-async def _difference(connection: AbstractConnection, thing: Exchange | Queue) -> str:
+async def difference(connection: AbstractConnection, thing: Exchange | Queue) -> str:
+    """Declares `thing`; a line that says how it differs where it is there with other arguments, else empty."""
     wanted: dict[str, Argument | None] = dict(thing.arguments)
     found: list[str] = []
     while (refusal := await _refusal(connection, thing, wanted)) is not None:
@@ -69,7 +79,7 @@ async def _refusal(
     try:
         await _declare(channel, thing, {name: value for name, value in arguments.items() if value is not None})
     except ChannelPreconditionFailed as error:
-        return _parsed(str(error))
+        return _parsed(thing, str(error))
     except ChannelAccessRefused as error:
         raise BrokerRefusedError(
             f"The broker does not let this user declare {thing.name} ({error}): give it configure, write and "
@@ -86,10 +96,10 @@ async def _declare(channel: AbstractChannel, thing: Exchange | Queue, arguments:
         await channel.declare_queue(thing.name, durable=True, arguments=dict(arguments))
 
 
-def _parsed(reply: str) -> tuple[str, Argument | None]:
+def _parsed(thing: Exchange | Queue, reply: str) -> tuple[str, Argument | None]:
     match = _INEQUIVALENT.search(reply)
     if match is None:
-        return reply, None
+        raise NotDeclaredError(f"The broker does not declare {thing.name}: {reply}")
     value = match["value"] if match["value"] is not None else match["plain"]
     return match["argument"], int(value) if value is not None and value.lstrip("-").isdigit() else value
 

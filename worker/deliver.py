@@ -19,11 +19,11 @@ from contracts.signals import Span as SpanName
 from worker import telemetry
 from worker.connector import NotOpenedError
 from worker.errors import PermanentError, Scope, TransientError
-from worker.journal import RecentMails
 from worker.logins import Logins
 from worker.mime import compose, needs_smtputf8
 from worker.outage import Outage
 from worker.outcome import Dead, Delivered, Interrupted, Outcome, Retry, Suppressed
+from worker.recent import RecentMails
 from worker.render import Mail
 from worker.retry import retrying_blips
 from worker.smtp.pace import Pace

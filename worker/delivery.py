@@ -1,6 +1,7 @@
 """One delivery from the broker: what the flow needs to know of it, and how it goes back."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,22 +14,28 @@ from aiormq.exceptions import AMQPError
 from contracts.signals import Action
 from contracts.topology import Lane
 
-STALE: tuple[type[Exception], ...] = (ChannelInvalidStateError, AMQPError, ConnectionError)
+STALE: tuple[type[Exception], ...] = (ChannelInvalidStateError, AMQPError, ConnectionError, TimeoutError)
 """What acknowledging raises when the channel the message came by is gone: the broker delivers it again."""
 
+ANSWER_SECONDS: Final = 2.0
 MOST_ATTEMPTS: Final = 1_000_000
 LONGEST_KEY: Final = 255
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Delivery:
-    """A message of a work queue, with the worker's own headers read. Anybody may have written them."""
+    """A message of a work queue, with the worker's own headers read. Anybody may have written them.
+
+    `message` is the latest that the broker delivered it by: only that one can be acknowledged. `run` names it
+    whenever the broker delivers it, once that is known.
+    """
 
     lane: Lane
     queue: str
     message: AbstractIncomingMessage
+    run: str = ""
 
     @property
     def body(self) -> bytes:
@@ -50,6 +57,26 @@ class Delivery:
     def origin_key(self) -> str:
         """The routing key the publisher used; a retry copy carries it in a header."""
         return self._text("notify-origin-key")[:LONGEST_KEY] or self.message.routing_key or ""
+
+    @property
+    def copy_id(self) -> str:
+        """What tells this retry copy from every other message; empty for what a publisher sent."""
+        return self._text("notify-copy-id")[:LONGEST_KEY]
+
+    @property
+    def dead_id(self) -> str:
+        """Which dead letter this was before it was sent again; empty for all others."""
+        return self._text("notify-dead-id")[:LONGEST_KEY]
+
+    @property
+    def is_one_of_its_kind(self) -> bool:
+        """Whether anything tells it from the same event published again."""
+        return bool(self.copy_id or self.dead_id or self.message.timestamp)
+
+    @property
+    def unknown(self) -> str:
+        """Index ranges of the mails that the server may have accepted although no reply came."""
+        return self._text("notify-unknown")
 
     @property
     def owed(self) -> str:
@@ -76,9 +103,9 @@ class Delivery:
         """When the first attempt of this life failed; never in the future."""
         try:
             moment = datetime.fromisoformat(self._text("notify-first-failed"))
-        except ValueError:
+            return min(moment.astimezone(UTC), datetime.now(UTC)) if moment.tzinfo else None
+        except (ValueError, OverflowError):
             return None
-        return min(moment, datetime.now(UTC)) if moment.tzinfo else None
 
     @property
     def published(self) -> datetime | None:
@@ -105,26 +132,36 @@ class Delivery:
         except ChannelInvalidStateError:
             return True
 
+    def adopt(self, newer: "Delivery") -> None:
+        """Goes on with the message by which the broker has delivered it again."""
+        self.message = newer.message
+
     async def ack(self) -> None:
         """Tells the broker that this message is done with."""
-        try:
-            await self.message.ack()
-        except STALE:
-            log.info("a settled delivery was stale; it will come again and be known", action=Action.BROKER_LOST)
+        await self._answer(lambda message: message.ack(), "a settled delivery was stale; it will be known")
 
     async def give_back(self) -> None:
         """Back to the queue, for whoever comes next."""
-        try:
-            await self.message.nack(requeue=True)
-        except STALE:
-            log.info("a delivery to give back was stale; it is back already", action=Action.BROKER_LOST)
+        await self._answer(lambda message: message.nack(requeue=True), "a delivery to give back was stale")
 
     async def reject(self) -> None:
         """Back to the queue as one that did harm: it counts toward the delivery limit on every version."""
-        try:
-            await self.message.reject(requeue=True)
-        except STALE:
-            log.info("a delivery to reject was stale; it is back already", action=Action.BROKER_LOST)
+        await self._answer(lambda message: message.reject(requeue=True), "a delivery to reject was stale")
+
+    async def _answer(
+        self, answer: Callable[[AbstractIncomingMessage], Coroutine[Any, Any, None]], stale: str
+    ) -> None:
+        while True:
+            message = self.message
+            # The client waits for ever for a connection that broke in the very moment.
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await answer(message)
+            except STALE:
+                log.debug(stale, action=Action.BROKER_LOST)
+            if self.message is message:
+                return
+            # It was delivered again, and adopted, while the broker was told of the one before.
 
     def _text(self, name: str) -> str:
         value = self.headers.get(name, "")

@@ -22,7 +22,7 @@ def written(indexes: Collection[int]) -> str:
 
 def read(text: str) -> Sequence[range]:
     """The ranges `text` names; none where it is not of the form."""
-    if not _RANGES.fullmatch(text):
+    if text.count(",") >= MOST_RANGES or not _RANGES.fullmatch(text):
         return ()
     bounds = (part.partition("-") for part in text.split(","))
     return [range(int(first), int(last or first) + 1) for first, _, last in bounds]

@@ -9,25 +9,6 @@ from markupsafe import Markup, escape
 
 from worker.wording import clean
 
-PARAGRAPH: Final = "margin:0 0 16px"
-_SMALL_HEADING: Final = "margin:20px 0 8px;font-size:16px;line-height:24px"
-_CELL: Final = "padding:6px 12px 6px 0;border-bottom:1px solid #d3d9e0;text-align:start;vertical-align:top"
-_STYLES: Final = {
-    "p": PARAGRAPH,
-    "ul": PARAGRAPH,
-    "ol": PARAGRAPH,
-    "h2": "margin:24px 0 8px;font-size:20px;line-height:28px",
-    "h3": "margin:20px 0 8px;font-size:18px;line-height:26px",
-    "h4": _SMALL_HEADING,
-    "h5": _SMALL_HEADING,
-    "h6": _SMALL_HEADING,
-    "blockquote": "margin:0 0 16px;padding:0 16px;border-inline-start:4px solid #8a94a6",
-    "pre": "margin:0 0 16px;white-space:pre-wrap;font-family:Consolas,Menlo,monospace",
-    "table": "margin:0 0 16px;width:100%;border-collapse:collapse",
-    "caption": "padding:0 0 6px;text-align:start;font-weight:bold",
-    "td": _CELL,
-    "th": _CELL,
-}
 _BLANK_LINES: Final = re.compile(r"\n(?:[ \t]*\n)+")
 
 
@@ -74,8 +55,11 @@ def flow(pieces: Iterable[Piece], gap: str = "\n\n") -> Piece:
 
 
 def element(tag: str, html: Markup, **attributes: str) -> Markup:
-    """`html` in an element of ours, with the style it has in mails unless another is given."""
-    if tag in _STYLES:
-        attributes = {"style": _STYLES[tag], **attributes}
+    """`html` in an element of ours. Its looks are not its own: `Look.dressed` sees to them."""
     opening = "".join(f' {name}="{escape(value)}"' for name, value in attributes.items())
     return Markup(f"<{tag}{opening}>{html}</{tag}>")  # noqa: S704 - all parts are ours or escaped
+
+
+def classed(tag: str, html: Markup, kind: str) -> Markup:
+    """`html` in an element that the style sheet knows by its class, or classes."""
+    return element(tag, html, **{"class": kind})

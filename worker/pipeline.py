@@ -5,22 +5,34 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
+import structlog
 from opentelemetry.trace import Link, Span, SpanKind
 
 from contracts.dead_letter import Reason
 from contracts.events import Event
-from contracts.signals import Attribute
+from contracts.signals import Action, Attribute
 from contracts.signals import Span as SpanName
 from contracts.topology import Lane
 from worker import owed, telemetry
+from worker.adoption import Begin, Runs, run_of
 from worker.decode import decode
 from worker.delivery import Delivery
 from worker.errors import PermanentError, kind_and_place
-from worker.outcome import Dead, Interrupted, Outcome, Suppressed
+from worker.journal import Journal
+from worker.outcome import Dead, Delivered, Interrupted, Outcome, Suppressed
+from worker.quarantine import Quarantine
+from worker.records import record
+from worker.redact import Redactor
 from worker.render import Addressee, Mail, Renderer
 from worker.verdict import MailOutcome
+
+SUSPECT_COUNT: Final = 2
+"""So many hand-outs that did not end in a settlement, and unknown here: it may be what ended its workers."""
+
+log = structlog.get_logger()
 
 BUDGET_SECONDS: Final = 120.0
 """How long one delivery may wait for sessions; far below the broker's consumer time-out of 30 minutes."""
@@ -53,52 +65,97 @@ class Pipeline:
     renderer: Renderer
     deliver: Deliver
     settle: Settle
+    journal: Journal
+    runs: Runs
+    quarantine: Quarantine
+    redact: Redactor
     mails_at_once: int
     clock: Callable[[], float] = time.monotonic
 
     async def process(self, delivery: Delivery) -> None:
         """Takes one delivery from its bytes to its settlement. Raises nothing but what settling raises."""
         event = _decoded(delivery)
-        with _span(delivery, event) as span:
-            if isinstance(event, PermanentError):
-                await self.settle(delivery, None, [MailOutcome(None, "", Dead(event))], span)
-            else:
-                await self.settle(delivery, event, await self._send_all(event, delivery), span)
-
-    async def _send_all(self, event: Event, delivery: Delivery) -> list[MailOutcome]:
+        delivery.run = run_of(delivery, None if isinstance(event, PermanentError) else event)
+        known, unshared = self.runs.met(delivery.run), self.runs.last_met_here(delivery.run)
+        if not await self._is_to_be_run(delivery):
+            return
         try:
-            due = _due(self.renderer.addressees(event), delivery.owed)
+            with self.quarantine.present(), _span(delivery, event) as span:
+                await self._run(delivery, event, span, known=known, unshared=unshared)
+        finally:
+            self.runs.end(delivery, delivery.run)
+
+    async def _is_to_be_run(self, delivery: Delivery) -> bool:
+        begin = self.runs.begin(delivery, delivery.run)
+        if begin is Begin.RUN:
+            return True
+        log.info("a delivery that came again is adopted", action=Action.ADOPT, outcome=begin.name.lower())
+        if begin is Begin.SETTLED:
+            await delivery.ack()
+        return False
+
+    async def _run(
+        self, delivery: Delivery, event: Event | PermanentError, span: Span, *, known: bool, unshared: bool
+    ) -> None:
+        if isinstance(event, PermanentError):
+            await self.settle(delivery, None, [MailOutcome(None, "", Dead(event))], span)
+            return
+        due = self._due(event, delivery)
+        if delivery.redelivered and not unshared:
+            await self.journal.recall(delivery.run, [] if isinstance(due, Dead) else [mail.key for mail in due])
+            if self.runs.is_settled(delivery, delivery.run):
+                await delivery.ack()
+                return
+        if isinstance(due, Dead):
+            await self.settle(delivery, event, [MailOutcome(None, "", due)], span)
+            return
+        if delivery.delivery_count >= SUSPECT_COUNT and not known:
+            await self.quarantine.alone()
+        await self.settle(delivery, event, await self._send_all(event, due, delivery, span), span)
+
+    def _due(self, event: Event, delivery: Delivery) -> Sequence[Addressee] | Dead:
+        """Those of an event's mails that are owed, or why nobody can tell."""
+        try:
+            return _due(self.renderer.addressees(event), delivery.owed)
         except PermanentError as error:
-            return [MailOutcome(None, "", Dead(error))]
+            return Dead(error)
         except Exception as bug:  # noqa: BLE001 - whatever nobody named is a bug, shown to operators once
-            return [MailOutcome(None, "", Dead(_unexpected(bug)))]
+            return Dead(_unexpected(bug))
+
+    async def _send_all(
+        self, event: Event, due: Sequence[Addressee], delivery: Delivery, span: Span
+    ) -> list[MailOutcome]:
         deadline, turn = self.clock() + BUDGET_SECONDS, asyncio.Semaphore(self.mails_at_once)
-        urgent = delivery.lane is Lane.URGENT
-        tasks = [
-            asyncio.create_task(self._send_in_turn(turn, event, to, urgent=urgent, deadline=deadline))
-            for to in due
-        ]
+
+        async def send(to: Addressee) -> Outcome:
+            async with turn:
+                outcome = await self._send_one(event, to, delivery.lane, deadline)
+            if isinstance(outcome, Delivered):
+                self._record(delivery, event, MailOutcome(to.index, to.key, outcome), span)
+            return outcome
+
+        tasks = [asyncio.create_task(send(to)) for to in due]
         await _all_ended(tasks)
         return [
             MailOutcome(to.index, to.key, Interrupted("drain") if task.cancelled() else task.result())
             for to, task in zip(due, tasks, strict=True)
         ]
 
-    async def _send_in_turn(
-        self, turn: asyncio.Semaphore, event: Event, addressee: Addressee, *, urgent: bool, deadline: float
-    ) -> Outcome:
-        async with turn:
-            return await self._send_one(event, addressee, urgent=urgent, deadline=deadline)
-
-    async def _send_one(self, event: Event, addressee: Addressee, *, urgent: bool, deadline: float) -> Outcome:
+    async def _send_one(self, event: Event, addressee: Addressee, lane: Lane, deadline: float) -> Outcome:
         if not addressee.wanted:
             return Suppressed("opted-out")
         try:
-            return await self.deliver(self._rendered(event, addressee), urgent=urgent, deadline=deadline)
+            mail = self._rendered(event, addressee)
+            return await self.deliver(mail, urgent=lane is Lane.URGENT, deadline=deadline)
         except PermanentError as error:
             return Dead(error)
         except Exception as bug:  # noqa: BLE001 - see above
             return Dead(_unexpected(bug))
+
+    def _record(self, delivery: Delivery, event: Event, mail: MailOutcome, span: Span) -> None:
+        # At once, not when the whole event is settled: what is not recorded is sent again after a crash.
+        trace, now = telemetry.trace_id_of(span), datetime.now(UTC)
+        self.journal.write(record(delivery, event, mail, redact=self.redact, trace=trace, now=now))
 
     def _rendered(self, event: Event, addressee: Addressee) -> Mail:
         attributes = {Attribute.TEMPLATE: addressee.variant, Attribute.LANGUAGE: addressee.language}

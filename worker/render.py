@@ -5,17 +5,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Final, Literal
 
 from contracts.dead_letter import Reason
 from contracts.events import Attachment, Event, FormEmail, PasswordResetEvent, WorkflowEvent
-from worker.address import AddressError, Mailbox, one_line, parse_mailbox
+from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.addressees import Addressee, addressees, resource_language
-from worker.contents import contents
 from worker.errors import PermanentError
 from worker.mime import File, Letter
-from worker.stationery import Stationery
+from worker.stationery import Stationery, bundled
+from worker.writing import write
 
 __all__ = ["Addressee", "Mail", "Renderer", "addressees"]
 
@@ -38,17 +37,16 @@ class Mail:
 class Renderer:
     """Writes the letters; pure once its templates are read.
 
-    `default_sender` is the From of events that bring none. `templates_dir` holds an installation's own
-    templates and phrases, see `Stationery`, whose errors this raises.
+    `default_sender` is the From of events that bring none.
     """
 
-    def __init__(self, *, default_sender: Mailbox | None, templates_dir: Path | None = None) -> None:
+    def __init__(self, *, default_sender: Mailbox | None, stationery: Stationery | None = None) -> None:
         self._default_sender = default_sender
-        self._stationery = Stationery(templates_dir)
+        self.stationery = stationery or bundled()
 
     def addressees(self, event: Event) -> list[Addressee]:
         """Everybody the event writes to, with the templates and languages that this renderer has."""
-        return addressees(event, self._stationery)
+        return addressees(event, self.stationery)
 
     def render(self, event: Event, addressee: Addressee) -> Mail:
         """The letter to `addressee`.
@@ -59,19 +57,17 @@ class Renderer:
         to = _recipient(addressee)
         sender = self._sender(event, addressee)
         domain = sender.domain if sender else NO_DOMAIN
-        values = contents(event, addressee, self._stationery)
-        subject = one_line(self._stationery.render(f"{addressee.variant}/subject.txt", values))
-        values["subject"] = subject
+        written = write(event, addressee, self.stationery)
         letter = Letter(
             sender=sender,
             to=to,
-            reply_to=_reply_to(event, addressee),
-            subject=subject,
-            text=self._stationery.render(f"{addressee.variant}/body.txt", values),
-            html=self._stationery.render(f"{addressee.variant}/body.html", values),
+            reply_to=_reply_to(event, addressee, raw=to.needs_smtputf8),
+            subject=written.subject,
+            text=written.text,
+            html=written.html,
             date=event.time,
             message_id=f"{addressee.key}@{domain}",
-            language=addressee.language,
+            language=", ".join(addressee.languages),
             auto_submitted=_auto_submitted(addressee),
             event_id=event.id,
             thread=_thread(event, domain),
@@ -93,11 +89,16 @@ def _recipient(addressee: Addressee) -> Mailbox:
         raise PermanentError(Reason.RECIPIENT_REFUSED, str(error)) from None
 
 
-def _reply_to(event: Event, addressee: Addressee) -> Mailbox | None:
+def _reply_to(event: Event, addressee: Addressee, *, raw: bool) -> Mailbox | None:
+    """Where answers go; `raw` says that the mail needs SMTPUTF8 in any case.
+
+    No mail is lost for it: an address that a server without SMTPUTF8 would refuse is left out.
+    """
     rule = addressee.entry
-    if isinstance(rule, FormEmail) and rule.reply_to:
-        return _mailbox(rule.reply_to, "emails[].replyTo")
-    return _mailbox(event.data.reply_to, "replyTo") if event.data.reply_to else None
+    of_rule = isinstance(rule, FormEmail) and rule.reply_to
+    text, field = (of_rule, "emails[].replyTo") if of_rule else (event.data.reply_to, "replyTo")
+    mailbox = _mailbox(text, field) if text else None
+    return mailbox if mailbox and (raw or not mailbox.needs_smtputf8) else None
 
 
 def _mailbox(text: str, field: str) -> Mailbox:

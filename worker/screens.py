@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import AsyncIterable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from rich import box
@@ -10,8 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.errors import PermanentError
 from worker.findings import Finding, Mark
+from worker.preview import INDEX, Shown
 from worker.settings import Row
+from worker.survey import APPLY, Found, State
 
 EMPTY: Final = "(empty)"
 """What the guide writes for a setting without a value."""
@@ -61,6 +66,53 @@ async def print_findings(findings: AsyncIterable[Finding], *, as_json: bool) -> 
     return shown
 
 
+def print_previews(shown: Sequence[Shown], folder: Path, *, as_json: bool) -> None:
+    """Write what was previewed to stdout, a line each; as JSON it is one document.
+
+    `{index, mails: [{mail, languages, to, sent, subject, text, html, eml}]}` with paths of files; a mail that
+    cannot be made has `code` and `error` in place of the last four.
+    """
+    if as_json:
+        print_json({"index": str(folder / INDEX), "mails": [_preview_object(item) for item in shown]})
+    else:
+        print_plain(("LANGUAGE", "FILE", "SUBJECT"), map(_preview_line, shown))
+
+
+def _preview_line(item: Shown) -> tuple[str, ...]:
+    addressee, outcome = item.preview.addressee, item.preview.outcome
+    says = f"{outcome.reason}: {outcome}" if isinstance(outcome, PermanentError) else outcome.subject
+    return " ".join(addressee.languages), item.files["html"].name if item.files else "(none)", says
+
+
+def _preview_object(item: Shown) -> dict[str, Any]:
+    addressee, outcome = item.preview.addressee, item.preview.outcome
+    document: dict[str, Any] = {
+        "mail": addressee.variant,
+        "languages": addressee.languages,
+        "to": addressee.to,
+        "sent": addressee.wanted,
+    }
+    if isinstance(outcome, PermanentError):
+        return document | {"code": outcome.reason, "error": str(outcome)}
+    files = {kind: str(path) for kind, path in item.files.items()}
+    return document | {"subject": outcome.subject} | files
+
+
+def print_topology(found: Sequence[Found], *, as_json: bool) -> None:
+    """Write what differs or was declared to stdout, each with the steps that mend it, and a summary to stderr.
+
+    As JSON everything is there, one document: `[{kind, name, state, text, fix}]`, where `fix` lists the steps.
+    """
+    if as_json:
+        print_json([_found_object(it) for it in found])
+        return
+    for it in found:
+        for line in _found_lines(it):
+            sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    sys.stderr.write(f"{_summary(found)}\n")
+
+
 def print_json(document: object) -> None:
     """Write one JSON document to stdout."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
@@ -78,6 +130,32 @@ def print_plain(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None
 def _finding_object(finding: Finding) -> dict[str, Any]:
     names = ("step", "ok", "code", "text", "settings", "detail", "hint")
     return {name: getattr(finding, name) for name in names}
+
+
+def _found_object(found: Found) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in ("kind", "name", "state", "text", "fix")}
+
+
+def _found_lines(found: Found) -> Iterable[str]:
+    if found.state is State.DECLARED:
+        yield f"declared {found.kind} {found.name}"
+    if found.wrong:
+        yield f"{found.kind} {found.name}{' ' if found.text.startswith('is ') else ': '}{found.text}"
+        yield from (f"    {number}. {step}" for number, step in enumerate(found.fix, 1))
+
+
+def _summary(found: Sequence[Found]) -> str:
+    counts = Counter(it.state for it in found)
+    wrong = sum(it.wrong for it in found)
+    said = f"{wrong} of {len(found)} are not as they should be." if wrong else "All is as it should be."
+    if counts[State.DECLARED]:
+        said = f"{counts[State.DECLARED]} declared. {said}"
+    if counts[State.UNSEEN]:
+        said += (
+            f" {counts[State.UNSEEN]} bindings were not seen: --management URL shows them, "
+            f"{APPLY} makes sure of them."
+        )
+    return said
 
 
 def _print_finding(finding: Finding) -> None:

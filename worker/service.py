@@ -12,25 +12,30 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from secrets import token_hex
 from typing import Final
 
 import structlog
 from aio_pika.abc import AbstractConnection
 
 from contracts.signals import Action
-from contracts.topology import Lane, topology
+from contracts.topology import Lane, journal_stream, journal_topology, topology
 from worker import __version__
 from worker.address import Mailbox, parse_mailbox
+from worker.adoption import Runs
 from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, hang_up
 from worker.connector import Connector
-from worker.consume import Consumers
+from worker.consume import Consumers, Pause
 from worker.copies import Copies
-from worker.declare import TopologyDiffersError, declare
+from worker.declare import NotDeclaredError, TopologyDiffersError, declare
 from worker.deliver import Courier
-from worker.journal import RecentMails
+from worker.journal import Journal, JournalMissingError
 from worker.logins import Logins
 from worker.outage import Outage, guard
 from worker.pipeline import Pipeline
+from worker.proofread import opened
+from worker.quarantine import Quarantine
+from worker.recent import RecentMails
 from worker.redact import Redactor
 from worker.render import Renderer
 from worker.settings import Settings, settings_revision
@@ -46,13 +51,14 @@ TIDY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
 RESERVED_WHERE_LIMITED: Final = 1
 STANDARD_PREFETCH_PER_SESSION: Final = 4
+URGENT_PREFETCH_PER_SESSION: Final = 2  # so that one is waiting whenever a session comes free
 MAILS_PER_SESSION: Final = 2
 
 log = structlog.get_logger()
 
 
 async def run(settings: Settings) -> None:
-    """The worker's whole life. Raises BrokerRefusedError and TopologyDiffersError at start."""
+    """The worker's whole life. Raises TemplatesError, BrokerRefusedError and TopologyDiffersError at start."""
     await Service(settings).run()
 
 
@@ -70,6 +76,11 @@ class Service:
         self._connector = Connector(self._open, self._tokens, self._outage)
         self._pool: Pool[ConnectionPlan, Session] = Pool(self._connector.open, lambda _plan: _limits(settings))
         self._publisher = Publisher(self._broker_url, _connection_name("publish"), self._redeclare)
+        # Of its own: whatever is wrong with the stream closes no channel that copies are published over.
+        self._journal_publisher = Publisher(self._broker_url, _connection_name("journal-publish"))
+        self._settings_rev = settings_revision(settings)
+        self._recent, self._runs = RecentMails(), Runs()
+        self._journal = self._make_journal()
         self._consumers = self._make_consumers()
 
     async def run(self) -> None:
@@ -93,13 +104,16 @@ class Service:
         self._say_start()
         await self._declare_first()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._journal.run_writing())
+            tasks.create_task(self._journal.run_reading())
+            await self._journal.read_up()
             tasks.create_task(self._consumers.run())
             tasks.create_task(self._tidy())
             tasks.create_task(
                 guard(
                     self._outage,
-                    pause=self._consumers.pause,
-                    resume=self._consumers.resume,
+                    pause=partial(self._consumers.pause, Pause.OUTAGE),
+                    resume=partial(self._consumers.resume, Pause.OUTAGE),
                     probe=self._connector.probe,
                 )
             )
@@ -118,7 +132,7 @@ class Service:
 
     async def _drain(self) -> None:
         log.info("stopping: finishing what is in work", action=Action.DRAIN, **self._pool.stats())
-        self._consumers.pause()
+        self._consumers.pause(Pause.DRAIN)
         self._pool.close_to_new_mail()
         seconds = max(self._settings.worker.drain_seconds - CLOSE_SECONDS, 0.0)
         cut_off = await self._consumers.drain(seconds)
@@ -133,7 +147,20 @@ class Service:
                 await self._pool.close()
                 await self._tokens.close()
                 await self._publisher.close()
+                await self._journal_publisher.close()
         log.info("stopped", action=Action.STOP)
+
+    def _make_journal(self) -> Journal:
+        return Journal(
+            stream=journal_stream(self._settings.worker.prefix),
+            publish=self._journal_publisher.publish,
+            connect=self._connected_to_journal,
+            recent=self._recent,
+            runs=self._runs,
+            # A container's host name and process id may be another's as well.
+            worker=f"{_worker_name()}/{token_hex(4)}",
+            settings_rev=self._settings_rev,
+        )
 
     def _make_consumers(self) -> Consumers:
         own = self._settings.worker
@@ -141,7 +168,10 @@ class Service:
         return Consumers(
             connect=self._connected,
             prefix=own.prefix,
-            prefetch={Lane.URGENT: sessions, Lane.STANDARD: sessions * STANDARD_PREFETCH_PER_SESSION},
+            prefetch={
+                Lane.URGENT: sessions * URGENT_PREFETCH_PER_SESSION,
+                Lane.STANDARD: sessions * STANDARD_PREFETCH_PER_SESSION,
+            },
             process=self._make_pipeline().process,
         )
 
@@ -150,22 +180,28 @@ class Service:
         courier = Courier(
             plan=partial(plan, self._settings.smtp, entra_authority=own.entra_authority),
             pool=self._pool,
-            recent=RecentMails(),
+            recent=self._recent,
             outage=self._outage,
             logins=Logins(grace_seconds=own.auth_grace_seconds),
         )
+        redact = Redactor(secrets(self._settings))
         settler = Settler(
             publish=self._publisher.publish,
+            journal=self._journal,
+            runs=self._runs,
             prefix=own.prefix,
-            copies=Copies(Redactor(secrets(self._settings)), settings_revision(self._settings)),
+            copies=Copies(redact, self._settings_rev, _worker_name()),
             give_up_seconds=own.retry_give_up_seconds,
             now=lambda: datetime.now(UTC),
         )
-        renderer = Renderer(default_sender=default_sender(self._settings), templates_dir=own.templates_dir)
         return Pipeline(
-            renderer,
+            renderer(self._settings),
             courier.deliver,
             settler.settle,
+            journal=self._journal,
+            runs=self._runs,
+            quarantine=Quarantine(self._paused_for_suspects, self._suspects_are_over),
+            redact=redact,
             mails_at_once=self._settings.max_sessions * MAILS_PER_SESSION,
         )
 
@@ -178,6 +214,27 @@ class Service:
             local_hostname=socket.gethostname(),
             diagnosis=self._diagnosis,
         )
+
+    async def _paused_for_suspects(self) -> None:
+        self._consumers.pause(Pause.SUSPECT)
+        await self._consumers.paused()
+
+    def _suspects_are_over(self) -> None:
+        self._consumers.resume(Pause.SUSPECT)
+
+    async def _connected_to_journal(self) -> AbstractConnection:
+        connection = await connect_patiently(
+            self._broker_url, _connection_name("journal"), refusal_is_final=False
+        )
+        try:
+            await declare(connection, journal_topology(self._settings.worker.prefix))
+        except (TopologyDiffersError, NotDeclaredError, BrokerRefusedError) as error:
+            await hang_up(connection)
+            raise JournalMissingError(str(error)) from None
+        except BaseException:
+            await hang_up(connection)
+            raise
+        return connection
 
     async def _connected(self) -> AbstractConnection:
         connection = await connect_patiently(
@@ -194,7 +251,7 @@ class Service:
         """What was deleted at the broker is there again; what differs by now is said, and work goes on."""
         try:
             await declare(connection, topology(self._settings.worker.prefix))
-        except (TopologyDiffersError, BrokerRefusedError) as error:
+        except (TopologyDiffersError, NotDeclaredError, BrokerRefusedError) as error:
             log.error("the topology is no longer the worker's", action=Action.WARN, error=str(error))
 
     async def _tidy(self) -> None:
@@ -210,7 +267,7 @@ class Service:
             version=__version__,
             host=smtp.EmailSMTPHost,
             port=smtp.EmailSmtpPort,
-            settings_rev=settings_revision(self._settings),
+            settings_rev=self._settings_rev,
         )
         sender = default_sender(self._settings)
         for fault in faults(smtp, sender.address if sender else None):
@@ -228,6 +285,17 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
+def renderer(settings: Settings) -> Renderer:
+    """What makes mails of events. Raises TemplatesError."""
+    own = settings.worker
+    stationery, passed_over = opened(
+        own.templates_dir, fallback=own.templates_fallback, bilingual=own.languages_together
+    )
+    for fault in passed_over:
+        log.warning("a file of templates is passed over", action=Action.WARN, text=str(fault))
+    return Renderer(default_sender=default_sender(settings), stationery=stationery)
+
+
 def default_sender(settings: Settings) -> Mailbox | None:
     """The From of mails whose event has none; with OAuth2 the mailbox that logs in, if no other is set."""
     smtp = settings.smtp
@@ -242,6 +310,10 @@ def secrets(settings: Settings) -> list[str]:
     """What must be shown nowhere."""
     smtp = settings.smtp
     return [smtp.EmailSmtpPassword.get_secret_value(), smtp.EmailSmtpOAuth2ClientSecret.get_secret_value()]
+
+
+def _worker_name() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}/{__version__}"
 
 
 def _connection_name(purpose: str) -> str:

@@ -1,48 +1,67 @@
-"""Carries out what becomes of a delivery, in the order that loses nothing: confirmed copies, then the ack.
+"""Carries out what becomes of a delivery, in the order that loses nothing: copies, the journal, the ack.
 
-Publishing is tried until the broker confirms or has taken the delivery back itself; giving up would lose either
-the copy or the knowledge of what was sent.
+Copies are published until the broker confirms them, even where it has taken the delivery back in the meantime:
+when it delivers it again, the run is known as settled, and nothing is tried or copied twice.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol, assert_never
+from typing import Any, Final, Protocol
 
 import aio_pika
 import structlog
 from opentelemetry.trace import Span, SpanKind
 
-from contracts.dead_letter import ABOUT
+from contracts.dead_letter import ABOUT, header_name
 from contracts.events import Event, expiry_of
 from contracts.signals import Action, Attribute
 from contracts.signals import Span as SpanName
-from contracts.topology import dead_exchange, retry_tier
-from worker import telemetry
+from contracts.topology import dead_exchange, dead_queue_of, retry_tier
+from worker import owed, telemetry
+from worker.adoption import Runs
 from worker.broker import BrokerRefusedError, BrokerUnavailableError
-from worker.copies import Copies, History
+from worker.copies import Copies
 from worker.delivery import Delivery
-from worker.outcome import Dead, Delivered, Interrupted, Outcome, Retry, Suppressed
+from worker.journal import Journal
+from worker.outcome import Delivered, Interrupted, Suppressed
+from worker.records import named, record
 from worker.verdict import MailOutcome, Past, Settlement, decide
 
 PUBLISH_AGAIN_SECONDS: Final = 1.0
+TELL_SECONDS: Final = 10.0
+DEAD_ID: Final = header_name("dead_id")
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A message to publish, and the queue that it has to get into."""
+
+    exchange: str
+    key: str
+    message: aio_pika.Message
+    queue: str
 
 
 class Publish(Protocol):
     """Returns when the broker has confirmed. Raises BrokerUnavailableError."""
 
-    def __call__(self, exchange: str, key: str, message: aio_pika.Message) -> Awaitable[None]:
-        """Publishes `message`, mandatory."""
+    def __call__(
+        self, exchange: str, key: str, message: aio_pika.Message, *, into: str, patience: float | None
+    ) -> Coroutine[Any, Any, None]:
+        """Publishes `message`, mandatory; the queue `into` has to be there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """What it takes to settle: a publisher, and who we are."""
+    """What it takes to settle: a publisher, the journal, the runs that may be adopted, and who we are."""
 
     publish: Publish
+    journal: Journal
+    runs: Runs
     prefix: str
     copies: Copies
     give_up_seconds: float
@@ -54,31 +73,39 @@ class Settler:
         """Settles `delivery`, of which the mails ended as `outcomes`, and logs a line for each of them."""
         now = self.now()
         settlement = decide(outcomes, self._past(delivery, event, now), now)
-        for exchange, key, message in self._copies(delivery, event, settlement, span, now):
-            if not await self._confirmed(delivery, exchange, key, message):
-                return
-        await (delivery.give_back() if settlement.give_back else delivery.ack())
+        if settlement.give_back:
+            self.runs.given_back(delivery.run)
+            await delivery.give_back()
+        else:
+            copies = list(self._copies(delivery, event, settlement, span, now))
+            for copy in copies:
+                await self._confirmed(copy)
+            self._record(delivery, event, settlement, span, [copy.message for copy in copies])
+            await self.journal.confirmed()
+            self.runs.settled(delivery.run)
+            await delivery.ack()
         self._tell(delivery, event, settlement.mails, span)
 
     def _copies(
         self, delivery: Delivery, event: Event | None, settlement: Settlement, span: Span, now: datetime
-    ) -> Iterator[tuple[str, str, aio_pika.Message]]:
+    ) -> Iterator[Copy]:
         if settlement.dead:
             error = settlement.dead.error
-            key = f"{ABOUT[error.reason].dead_class}.{error.reason}"
+            dead_class = ABOUT[error.reason].dead_class
             message = self.copies.dead(delivery, event, settlement.dead, span, now)
-            yield dead_exchange(self.prefix), key, message
+            queue = dead_queue_of(dead_class, self.prefix)
+            yield Copy(dead_exchange(self.prefix), f"{dead_class}.{error.reason}", message, queue)
         if settlement.retry:
             message = self.copies.retry(delivery, event, settlement.retry, span, now)
-            yield retry_tier(settlement.retry.tier, self.prefix), delivery.queue, message
+            tier = retry_tier(settlement.retry.tier, self.prefix)
+            yield Copy(tier, delivery.queue, message, tier)
 
-    async def _confirmed(self, delivery: Delivery, exchange: str, key: str, message: aio_pika.Message) -> bool:
-        """Whether the broker took the copy; False where it has taken the delivery back in the meantime."""
-        attributes = {Attribute.MESSAGING_SYSTEM: "rabbitmq", Attribute.MESSAGING_ROUTING_KEY: key}
-        with telemetry.span(f"{SpanName.SEND} {exchange}", SpanKind.PRODUCER, attributes=attributes):
-            while not delivery.stale:
+    async def _confirmed(self, copy: Copy) -> None:
+        attributes = {Attribute.MESSAGING_SYSTEM: "rabbitmq", Attribute.MESSAGING_ROUTING_KEY: copy.key}
+        with telemetry.span(f"{SpanName.SEND} {copy.exchange}", SpanKind.PRODUCER, attributes=attributes):
+            while True:
                 try:
-                    await self.publish(exchange, key, message)
+                    return await self._published(copy)
                 except (BrokerUnavailableError, BrokerRefusedError) as error:
                     log.warning(
                         "a copy could not be published; trying again",
@@ -86,14 +113,44 @@ class Settler:
                         error=str(error),
                     )
                     await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
-                else:
-                    return True
-        return False
+
+    async def _published(self, copy: Copy) -> None:
+        """Waits for one confirmation, however long, and says so."""
+        publishing = asyncio.create_task(
+            self.publish(copy.exchange, copy.key, copy.message, into=copy.queue, patience=None)
+        )
+        try:
+            while not (await asyncio.wait({publishing}, timeout=TELL_SECONDS))[0]:
+                log.warning("a copy is not confirmed yet", action=Action.BROKER_WAIT, exchange=copy.exchange)
+        finally:
+            publishing.cancel()
+        publishing.result()
+
+    def _record(
+        self,
+        delivery: Delivery,
+        event: Event | None,
+        settlement: Settlement,
+        span: Span,
+        copies: Sequence[aio_pika.Message],
+    ) -> None:
+        """What is not delivered; what is, was recorded when the server accepted it."""
+        about: dict[str, Any] = {
+            "redact": self.copies.redact,
+            "trace": telemetry.trace_id_of(span),
+            "now": self.now(),
+            "run": delivery.run,
+            "tier": settlement.retry.tier if settlement.retry else "",
+            "dead_id": next((str(copy.headers[DEAD_ID]) for copy in copies if DEAD_ID in copy.headers), ""),
+        }
+        for mail in settlement.mails:
+            if not isinstance(mail.outcome, Delivered):
+                self.journal.write(record(delivery, event, mail, **about))
 
     def _tell(self, delivery: Delivery, event: Event | None, mails: Sequence[MailOutcome], span: Span) -> None:
         trace_id = telemetry.trace_id_of(span)
-        named = [_named(mail.outcome) for mail in mails]
-        for mail, (name, code, detail) in zip(mails, named, strict=True):
+        names = [named(mail.outcome) for mail in mails]
+        for mail, (name, code, detail) in zip(mails, names, strict=True):
             (log.info if isinstance(mail.outcome, _EXPECTED) else log.warning)(
                 name,
                 action=Action.SETTLE,
@@ -108,8 +165,8 @@ class Settler:
                 detail=self.copies.redact(detail),
             )
         span.set_attribute(Attribute.MAILS, len(mails))
-        span.set_attribute(Attribute.OUTCOME, ",".join(sorted({name for name, _, _ in named})))
-        span.set_attribute(Attribute.CODE, ",".join(sorted({code for _, code, _ in named if code})))
+        span.set_attribute(Attribute.OUTCOME, ",".join(sorted({name for name, _, _ in names})))
+        span.set_attribute(Attribute.CODE, ",".join(sorted({code for _, code, _ in names if code})))
 
     def _past(self, delivery: Delivery, event: Event | None, now: datetime) -> Past:
         return Past(
@@ -117,26 +174,9 @@ class Settler:
             first_failed=delivery.first_failed or now,
             expires=expiry_of(event) if event else None,
             delivery_count=delivery.delivery_count,
-            was_unknown=History.read(delivery.history).has_unknown,
             give_up_seconds=self.give_up_seconds,
+            unknown=owed.read(delivery.unknown),
         )
-
-
-def _named(outcome: Outcome) -> tuple[str, str, str]:
-    """The outcome's name in logs and spans, the code that says more, and a detail."""
-    match outcome:
-        case Delivered(reply):
-            return "delivered", "", reply
-        case Suppressed(why):
-            return "suppressed", why, ""
-        case Retry(error):
-            return "retry", error.reason, error.detail
-        case Dead(error):
-            return "dead", error.reason, error.detail
-        case Interrupted(why, error):
-            return "interrupted", why, error.detail if error else ""
-        case _:
-            assert_never(outcome)
 
 
 _EXPECTED: Final = (Delivered, Suppressed, Interrupted)

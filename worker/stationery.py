@@ -1,84 +1,133 @@
-"""The mails' templates and phrases, read once: adding a mail or a language is adding text files.
+"""The mails' templates and phrases, ready for use: adding a mail or a language is adding text files.
 
-`<family>/<variant>/{subject.txt,body.txt,body.html}` is a mail, `locales/<language>.json` a language. A second
-folder may hold more of them, and others in place of these.
+Which files there are is told by `template_files`; whether they make mails is found out by `proofread`.
 """
 
-import contextlib
-import json
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 import jinja2
+from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup, escape
 
 from contracts.dead_letter import Reason
 from worker.errors import PermanentError
-from worker.wording import FALLBACK, MONTHS, Wording, clean, language_tag, quoted
+from worker.look import ElementsError, Look
+from worker.template_files import STYLE_SHEET, Fault, Files, TemplatesError, mails, read
+from worker.wording import FALLBACK, Wording, clean, nearest, quoted
 
-BUNDLED: Final = Path(__file__).parent / "templates"
-SUFFIXES: Final = (".txt", ".html")
-SUBJECT: Final = "subject.txt"
+BILINGUAL: Final = "NOTIFY_BILINGUAL"
+"""The setting that says which languages come together."""
 
 # A template is code: besides Jinja's own errors, these are what its expressions raise.
-_FAULTS: Final = (jinja2.TemplateError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+_FAULTS: Final = (
+    jinja2.TemplateError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
+
+
+class TemplateFaultError(PermanentError):
+    """A template failed. The message has place and kind only; `fault` also says what, which may be a value."""
+
+    def __init__(self, fault: Fault, kind: str) -> None:
+        super().__init__(Reason.TEMPLATE, f"{fault.file}:{fault.line}: {kind}")
+        self.fault = fault
 
 
 class Stationery:
-    """Compiled templates, and wordings by language.
+    """Compiled templates, wordings by language, and the look of it all.
 
-    `overrides` is the folder of an installation's own files. Raises PermanentError (template) if it does not
-    exist or holds a file that cannot be read. A template that does not compile fails the mails that need it.
+    A mail in one of the languages `bilingual` is in all of them, in that order. Raises TemplatesError for
+    templates that do not compile, all faults at once, and for a language without phrases.
     """
 
-    def __init__(self, overrides: Path | None = None) -> None:
-        roots = [BUNDLED] if overrides is None else [BUNDLED, _folder(overrides)]
-        self._sources = {name: source for root in roots for name, source in _templates(root)}
-        self._environment = _environment(self._sources)
-        self._variants = {
-            _folded(name): _parent(name) for name in self._sources if name.endswith(f"/{SUBJECT}")
+    def __init__(self, files: Files, *, bilingual: tuple[str, ...] = ()) -> None:
+        self.files = files
+        self.look = Look(files.templates[STYLE_SHEET])
+        self.wordings = {
+            language: Wording(language, {**files.phrases[FALLBACK], **phrases})
+            for language, phrases in files.phrases.items()
         }
-        self._compiled = dict(self._compile())
-        self.wordings = _wordings(roots)
         self.languages = tuple(sorted(self.wordings))
+        self.bilingual = tuple(_spoken(language, self.languages) for language in bilingual)
+        self.mails = mails(files.templates)
+        self._folders = {mail.casefold(): mail for mail in self.mails}
+        faults: list[Fault] = []
+        self._environment = _environment(self._styled(faults))
+        self._templates = self._compiled(faults)
+        if faults:
+            raise TemplatesError(faults)
 
-    def _compile(self) -> Iterator[tuple[str, jinja2.Template]]:
-        for name in self._sources:
-            with contextlib.suppress(jinja2.TemplateSyntaxError):
-                yield name, self._environment.get_template(name)
+    def together(self, language: str) -> tuple[str, ...]:
+        """The languages of a mail that begins with, or at least has, `language`."""
+        return self.bilingual if language in self.bilingual else (language,)
 
     def variant(self, family: str, *names: str) -> str:
         """The folder of the first of `names`, in any case, that `family` has a mail for, else of the last."""
-        folders = (self._variants.get(f"{family}/{name}".casefold()) for name in names)
+        folders = (self._folders.get(f"{family}/{name}".casefold()) for name in names)
         return next(filter(None, folders), f"{family}/{names[-1]}")
 
     def render(self, name: str, values: dict[str, object]) -> str:
-        """The template `name` with `values`. Raises PermanentError (template), which repeats no value."""
+        """The template `name` with `values`. Raises TemplateFaultError."""
         try:
-            template = self._compiled.get(name) or self._environment.get_template(name)
-            return str(template.make_module(values, shared=True))
+            return str(self._templates[name].make_module(values, shared=True))
         except _FAULTS as error:
-            raise PermanentError(
-                Reason.TEMPLATE, f"{self._place(error, name)}: {type(error).__name__}"
-            ) from None
+            kind, message = type(error).__name__, str(error)
+            raise TemplateFaultError(self._place(error, name, f"{kind}: {message}"), kind) from None
 
-    def _place(self, error: Exception, name: str) -> str:
-        """`<template>:<line>` the error comes from; the code of a template bears its name."""
-        if isinstance(error, jinja2.TemplateSyntaxError):
-            return f"{error.name}:{error.lineno}"
+    def _place(self, error: Exception, name: str, what: str) -> Fault:
+        """Where the error comes from; the code of a template bears its name."""
         for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
-            if template := self._compiled.get(frame.f_code.co_filename):
-                return f"{template.name}:{template.get_corresponding_lineno(line)}"
-        return name
+            if template := self._templates.get(frame.f_code.co_filename):
+                return Fault(str(template.name), what, template.get_corresponding_lineno(line))
+        return Fault(name, what)
+
+    def parsed(self, name: str) -> nodes.Template:
+        """The syntax of a template, on the lines of its file."""
+        return self._environment.parse(self.files.templates[name], name)
+
+    def _styled(self, faults: list[Fault]) -> dict[str, str]:
+        """The templates' sources, HTML with the look on its elements."""
+        sources = {name: source for name, source in self.files.templates.items() if name != STYLE_SHEET}
+        for name, source in sources.items():
+            try:
+                if name.endswith(".html"):
+                    sources[name] = self.look.inlined(source)
+            except ElementsError as error:
+                faults.append(Fault(name, str(error), error.line))
+        return sources
+
+    def _compiled(self, faults: list[Fault]) -> dict[str, jinja2.Template]:
+        templates = {}
+        for name in self.files.templates.keys() - {STYLE_SHEET}:
+            try:
+                templates[name] = self._environment.get_template(name)
+            except jinja2.TemplateSyntaxError as error:
+                faults.append(Fault(name, str(error.message), error.lineno))
+        return templates
 
 
 @cache
 def bundled() -> Stationery:
     """The stationery that comes with the worker."""
-    return Stationery()
+    return Stationery(read())
+
+
+def _spoken(language: str, available: tuple[str, ...]) -> str:
+    found = nearest(language, available)
+    if found is None:
+        raise TemplatesError(
+            [Fault(BILINGUAL, f"there are phrases for {', '.join(available)}, not {language}")]
+        )
+    return found
 
 
 def _environment(sources: Mapping[str, str]) -> jinja2.Environment:
@@ -95,62 +144,18 @@ def _environment(sources: Mapping[str, str]) -> jinja2.Environment:
         auto_reload=False,
         cache_size=-1,
     )
-    environment.filters["quoted"] = quoted
+    environment.filters |= {"quoted": quoted, "lines": _lines}
     environment.globals.clear()  # `shared` contexts have none, which saves copying them for each mail
     return environment
+
+
+def _lines(text: str) -> str:
+    """Text with its line breaks as elements, since not every mail program knows `white-space`."""
+    if "\n" not in text and "\r" not in text:
+        return text
+    return Markup(str(escape(clean(text))).replace("\n", "<br>\n"))  # noqa: S704 - the text is escaped
 
 
 def _sayable(value: object) -> object:
     """What a template puts out, without what no mail can carry."""
     return value if type(value) is not str or value.isprintable() else clean(value)
-
-
-def _wordings(roots: list[Path]) -> dict[str, Wording]:
-    phrases: dict[str, dict[str, str]] = {}
-    for root in roots:
-        for path in sorted(root.glob("locales/*.json")):
-            phrases.setdefault(language_tag(path.stem) or path.stem, {}).update(_phrases(path))
-    return {language: Wording(language, phrases[FALLBACK] | own) for language, own in phrases.items()}
-
-
-def _phrases(path: Path) -> dict[str, str]:
-    try:
-        phrases = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:
-        raise _unreadable(path, "is not JSON in UTF-8") from None
-    if not isinstance(phrases, dict) or not all(isinstance(phrase, str) for phrase in phrases.values()):
-        raise _unreadable(path, "has to be one object of texts")
-    if len(phrases.get("date.months", "," * (MONTHS - 1)).split(",")) != MONTHS:
-        raise _unreadable(path, f"has to have {MONTHS} names in date.months, with commas between them")
-    return phrases
-
-
-def _templates(root: Path) -> Iterator[tuple[str, str]]:
-    for path in sorted(root.rglob("*")):
-        if path.suffix in SUFFIXES:
-            yield path.relative_to(root).as_posix(), _source(path)
-
-
-def _source(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise _unreadable(path, "is not UTF-8") from None
-
-
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise PermanentError(Reason.TEMPLATE, "NOTIFY_TEMPLATES_DIR is not a folder that can be read")
-    return path
-
-
-def _unreadable(path: Path, why: str) -> PermanentError:
-    return PermanentError(Reason.TEMPLATE, f"{path.parent.name}/{path.name} {why}")
-
-
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
-def _folded(name: str) -> str:
-    return _parent(name).casefold()

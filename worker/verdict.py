@@ -41,12 +41,16 @@ class MailOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RetryCopy:
-    """Goes to `tier`, owing the mails `owed`; `attempts` counts those that were the messages' own."""
+    """Goes to `tier`, owing the mails `owed`; `attempts` counts those that were the messages' own.
+
+    The server may have accepted those that are `unknown`.
+    """
 
     tier: str
     owed: tuple[int, ...]
     attempts: int
     error: TransientError | None
+    unknown: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,18 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a delivery has behind it, and how long it has."""
+    """What a delivery has behind it, and how long it has; the outcome of mails in `unknown` was so before."""
 
     attempts: int
     first_failed: datetime
     expires: datetime | None
     delivery_count: int
-    was_unknown: bool
     give_up_seconds: float
+    unknown: Sequence[range] = ()
+
+    def was_unknown(self, index: int | None) -> bool:
+        """Whether the server may have accepted mail `index` at an attempt before."""
+        return any(index in run for run in self.unknown)
 
 
 def decide(outcomes: Sequence[MailOutcome], past: Past, now: datetime) -> Settlement:
@@ -111,7 +119,7 @@ def _given_up(mail: MailOutcome, past: Past, now: datetime) -> MailOutcome:
     if not isinstance(mail.outcome, Retry):
         return mail
     error = mail.outcome.error
-    twice_unknown = error.unknown and past.was_unknown
+    twice_unknown = error.unknown and past.was_unknown(mail.index)
     if twice_unknown or _tier(past, error.retry_after, now) is None:
         return replace(mail, outcome=Dead(error))
     return mail
@@ -141,13 +149,16 @@ def _may_go_back(outcomes: Sequence[MailOutcome], past: Past) -> bool:
 def _retry_copy(
     tried_again: Sequence[MailOutcome], interrupted: Sequence[MailOutcome], past: Past, now: datetime
 ) -> RetryCopy | None:
-    indexes = _indexes((*tried_again, *interrupted))
+    if not tried_again and not interrupted:
+        return None
+    waiting = (*tried_again, *interrupted)
+    unknown = _indexes(mail for mail in waiting if past.was_unknown(mail.index) or _is_unknown(mail))
     if not tried_again:
-        return RetryCopy(INTERRUPTED_TIER, indexes, past.attempts, None) if interrupted else None
+        return RetryCopy(INTERRUPTED_TIER, _indexes(waiting), past.attempts, None, unknown)
     errors = [mail.outcome.error for mail in tried_again if isinstance(mail.outcome, Retry)]
     hints = [error.retry_after for error in errors if error.retry_after is not None]
     tier = _tier(past, max(hints, default=None), now) or INTERRUPTED_TIER
-    return RetryCopy(tier, indexes, past.attempts + 1, errors[0])
+    return RetryCopy(tier, _indexes(waiting), past.attempts + 1, errors[0], unknown)
 
 
 def _dead_copy(dead: Sequence[MailOutcome], past: Past) -> DeadCopy | None:
@@ -159,6 +170,10 @@ def _dead_copy(dead: Sequence[MailOutcome], past: Past) -> DeadCopy | None:
         return None
     others = dict.fromkeys(error.reason for error in errors if error.reason is not errors[0].reason)
     return DeadCopy(_indexes(dead), errors[0], tuple(others), past.attempts + 1)
+
+
+def _is_unknown(mail: MailOutcome) -> bool:
+    return isinstance(mail.outcome, Retry) and mail.outcome.error.unknown
 
 
 def _indexes(mails: Iterable[MailOutcome]) -> tuple[int, ...]:

@@ -22,7 +22,11 @@ REPLACEMENT: Final = "\ufffd"
 MAX_ZONE_CHARACTERS: Final = 64
 MONTHS: Final = 12
 
-_RIGHT_TO_LEFT: Final = frozenset({"ar", "fa", "ur"})
+_RIGHT_TO_LEFT: Final = frozenset(
+    {"ar", "ckb", "dv", "fa", "he", "ks", "mzn", "nqo", "ps", "sd", "syr", "ug", "ur", "yi"}
+)
+_SCRIPTS_FROM_THE_RIGHT: Final = frozenset({"Adlm", "Arab", "Hebr", "Nkoo", "Syrc", "Thaa"})
+_SCRIPT_LETTERS: Final = 4
 _TAG: Final = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 _LINE_END: Final = re.compile(r"\r\n?")
@@ -32,14 +36,14 @@ _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 def clean(text: str) -> str:
     """`text` without what no mail can carry: control characters go, a lone surrogate becomes U+FFFD."""
-    if text.isprintable():
+    if text.isprintable() or text.replace("\n", "").isprintable():
         return text
     return _SURROGATE.sub(REPLACEMENT, _UNSAYABLE.sub("", _LINE_END.sub("\n", text)))
 
 
 def flat(text: str) -> str:
     """`text` on one line, for sentences and table rows; nearly all of it is already."""
-    return text if text.isprintable() else one_line(text)
+    return text if text.isprintable() else one_line(clean(text))
 
 
 def quoted(text: str) -> str:
@@ -52,7 +56,9 @@ def language_tag(text: str) -> str | None:
     if not _TAG.fullmatch(text.strip()):
         return None
     language, *subtags = text.strip().replace("_", "-").split("-")
-    return "-".join([language.lower(), *(s.title() if len(s) == len("Latn") else s.upper() for s in subtags)])
+    return "-".join(
+        [language.lower(), *(s.title() if len(s) == _SCRIPT_LETTERS else s.upper() for s in subtags)]
+    )
 
 
 def nearest(wanted: str, available: tuple[str, ...]) -> str | None:
@@ -76,9 +82,17 @@ def choose(chain: Iterable[str | None], available: tuple[str, ...]) -> str:
     return next((found for wanted in chain if wanted and (found := nearest(wanted, available))), FALLBACK)
 
 
+@lru_cache(maxsize=1024)
 def direction(language: str) -> Literal["ltr", "rtl"]:
-    """Which way `language`, a tag, is written."""
-    return "rtl" if _language(language) in _RIGHT_TO_LEFT else "ltr"
+    """Which way `language`, a tag, is written: as its script is, if it names one, such as `az-Arab`."""
+    scripts = [subtag.title() for subtag in language.split("-")[1:] if len(subtag) == _SCRIPT_LETTERS]
+    from_the_right = scripts[0] in _SCRIPTS_FROM_THE_RIGHT if scripts else _language(language) in _RIGHT_TO_LEFT
+    return "rtl" if from_the_right else "ltr"
+
+
+def start(language: str) -> Literal["left", "right"]:
+    """The side at which lines in `language` begin, for mail programs that know only sides."""
+    return "right" if direction(language) == "rtl" else "left"
 
 
 def _language(tag: str) -> str:
@@ -98,24 +112,35 @@ def _zone(name: str) -> ZoneInfo:
         return UTC
 
 
+class PhraseError(PermanentError):
+    """`missing` is a phrase that `language` has not, or a value that the phrase `key` asks for in vain."""
+
+    def __init__(self, language: str, key: str, missing: str) -> None:
+        what = f"{{{missing}}} of the phrase {key}" if missing != key else f"the phrase {key}"
+        super().__init__(Reason.TEMPLATE, f"there is nothing for {what} in {language}")
+        self.language = language
+        self.key = key
+
+
 class Wording:
     """The phrases of one language; `{name}` in them stands for a value."""
 
     def __init__(self, language: str, phrases: Mapping[str, str]) -> None:
         self.language = language
+        self.keys = frozenset(phrases)
         self._phrases = {key: _PLACEHOLDER.split(phrase) for key, phrase in phrases.items()}
         self._states = {key.casefold(): phrase for key, phrase in phrases.items() if key.startswith("state.")}
 
     def say(self, values: Mapping[str, str], key: str) -> str:
         """The phrase of `key` with its values, each on one line.
 
-        Raises PermanentError (template) for a key there is no phrase for, and for a value that is missing.
+        Raises PhraseError for a key there is no phrase for, and for a value that is missing.
         """
         try:
             parts = self._phrases[key]
             return parts[0] if len(parts) == 1 else "".join(_filled(parts, values))
         except KeyError as missing:
-            raise PermanentError(Reason.TEMPLATE, f"{self.language}: {key}: there is no {missing}") from None
+            raise PhraseError(self.language, key, str(missing.args[0])) from None
 
     def state(self, state: str) -> str:
         """The name of a workflow state; a state the CMS does not document stays as it is."""

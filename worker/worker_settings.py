@@ -1,5 +1,6 @@
 """The worker's own settings, beside the twelve of the guide: names, types, defaults and units."""
 
+import re
 import ssl
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,6 +12,9 @@ from contracts.events import Mailbox
 
 PREFIX: Final = "NOTIFY_"
 LARGEST_NUMBER: Final = 999_999_999
+
+_TAG: Final = "[a-z]{2,8}(?:-[a-z0-9]{1,8})*"
+_TWO_LANGUAGES: Final = re.compile(rf"({_TAG})\s*,\s*(?!\1$)({_TAG})", re.IGNORECASE)
 
 
 def _broker_url(url: SecretStr) -> SecretStr:
@@ -40,9 +44,20 @@ def _certificates(path: Path | None) -> Path | None:
 
 
 def _folder(path: Path | None) -> Path | None:
-    if path and not path.is_dir():
+    try:
+        missing = path is not None and not path.is_dir()
+    except OSError as error:  # a name that is too long, or a folder above it that we may not look into
+        raise ValueError from error
+    if missing:
         raise ValueError
     return path
+
+
+def _two_languages(text: str | None) -> str | None:
+    pair = _TWO_LANGUAGES.fullmatch(text or "")
+    if text and not pair:
+        raise ValueError
+    return ",".join(pair.groups()) if pair else None
 
 
 class WorkerSettings(BaseModel):
@@ -107,6 +122,18 @@ class WorkerSettings(BaseModel):
         AfterValidator(_folder),
         Field(description="Folder of templates that replace those of the worker."),
     ] = None
+    templates_fallback: Annotated[
+        bool,
+        Field(
+            description="Whether the worker starts although a file in the folder of templates is no good, with "
+            "its own in place of that."
+        ),
+    ] = False
+    bilingual: Annotated[
+        str | None,
+        AfterValidator(_two_languages),
+        Field(description="Two languages, such as cy,en-GB: mail in one of them comes in both, in this order."),
+    ] = None
     entra_authority: Annotated[
         str,
         AfterValidator(_authority),
@@ -138,6 +165,11 @@ class WorkerSettings(BaseModel):
         ),
     ] = 25
 
+    @property
+    def languages_together(self) -> tuple[str, ...]:
+        """Those of NOTIFY_BILINGUAL."""
+        return tuple(self.bilingual.split(",")) if self.bilingual else ()
+
 
 _POSITIVE: Final = f"a whole number between 1 and {LARGEST_NUMBER}"
 _NOT_NEGATIVE: Final = f"a whole number between 0 and {LARGEST_NUMBER}"
@@ -151,6 +183,7 @@ EXPECTED: Final = {
     "NOTIFY_SMTP_CA_FILE": "a readable file of PEM certificates",
     "NOTIFY_SMTP_TIMEOUT_SECONDS": _POSITIVE,
     "NOTIFY_TEMPLATES_DIR": "an existing folder",
+    "NOTIFY_BILINGUAL": "two languages with a comma between them: cy,en-GB",
     "NOTIFY_ENTRA_AUTHORITY": "an https:// URL without user and query",
     "NOTIFY_RETRY_GIVE_UP_SECONDS": _NOT_NEGATIVE,
     "NOTIFY_AUTH_GRACE_SECONDS": _NOT_NEGATIVE,

@@ -5,12 +5,15 @@
 #   bootstrap.sh            both
 #   bootstrap.sh venv       only .venv
 #   bootstrap.sh rabbitmq   only RabbitMQ
-#   bootstrap.sh servers    only what the tests against real servers start: Postfix, Dovecot, an OAuth2 server
+#   bootstrap.sh servers    only what the tests start or ask: Postfix, Dovecot, Node.js and packages of npm
+#   bootstrap.sh browser    only what looks at the mails: Chromium
 #
-# RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server).
-# NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 leaves those tests out, and so what they need.
+# RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server),
+# CHROMIUM another browser's program. NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 and NOTIFY_TEST_WITHOUT_BROWSER=1 leave out
+# tests, and so what they need.
 set -eu
 cd "$(dirname "$0")/../.."
+. deploy/local/packages.sh
 
 packaged_server=/usr/lib/rabbitmq/bin/rabbitmq-server
 packaged_postfix=/usr/lib/postfix/sbin/master
@@ -18,41 +21,7 @@ packaged_dovecot=/usr/sbin/dovecot
 policy=/usr/sbin/policy-rc.d
 stamp=.venv/.made-from
 
-say() {
-    printf '%s\n' "$*" >&2
-}
-
-give_up() {
-    say "$*"
-    exit 2
-}
-
-# --- Packages ---------------------------------------------------------------------------------------------------
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
-}
-
-can_install() {
-    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
-}
-
-apt_get() {
-    complaint=$(as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-        apt-get -qq -o DPkg::Lock::Timeout=120 "$@" 2>&1)
-}
-
-# Fresh machines have no package lists, and old lists name packages that are gone: try, refresh, try again.
-# Nothing is removed for it: a mail server that the machine has stays.
-install_package() {
-    can_install || return
-    say "Installing $1 from the distribution's packages (once; a minute or so)"
-    apt_get install -y --no-remove --no-install-recommends "$1" && return
-    say "Refreshing the package lists"
-    apt_get update && apt_get install -y --no-remove --no-install-recommends "$1" && return
-    say "$complaint"
-    return 1
-}
+# --- Servers ----------------------------------------------------------------------------------------------------
 
 # Servers are wanted for their programs only: their services, the names after the package's, are not started, now
 # or at the next boot. What runs here already is left alone, and so is the machine's own policy about services, if
@@ -120,6 +89,8 @@ require_venv() {
     contents=$(contents)
     made_from=$(cat "$stamp" 2>/dev/null) || made_from=
     [ "$made_from" = "$origin $contents" ] && return
+    # Python would empty the folder behind a link before it refuses the link.
+    [ ! -L .venv ] || give_up ".venv is a link to another environment, which is left alone: remove the link."
     require_venv_module
     say "Making .venv from requirements-dev.lock (once; a minute or so)"
     case $made_from in
@@ -157,14 +128,14 @@ install_rabbitmq() {
 
 # --- What the tests against real servers start ------------------------------------------------------------------
 
-identity=tests/support/identity
 leave_out="set NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 to leave out the tests that need it"
 
 require_test_servers() {
     [ -x "$packaged_postfix" ] || install_postfix || give_up "Postfix is missing: install it, or $leave_out."
     [ -x "$packaged_dovecot" ] || install_server dovecot-core dovecot.service dovecot.socket ||
         give_up "Dovecot is missing: install dovecot-core, or $leave_out."
-    require_identity_server || give_up "The OAuth2 server could not be installed: mend that, or $leave_out."
+    require_node_packages tests/support/identity tests/support/checkers tests/support/reader deploy/publishers/node ||
+        give_up "Node.js or packages of npm could not be installed: mend that, or $leave_out."
 }
 
 # Without an answer the package would make the machine a mail server.
@@ -174,15 +145,23 @@ install_postfix() {
     install_server postfix postfix.service
 }
 
-# It needs a newer Node.js than distributions have, so one comes as a Python package.
-require_identity_server() {
-    modules=$identity/node_modules
-    contents=$(cksum requirements-servers.lock "$identity/package-lock.json")
-    [ -x "$(node)" ] && [ "$(cat "$modules/.made-from" 2>/dev/null)" = "$contents" ] && return
-    say "Installing Node.js and the tests' OAuth2 server into this folder (once; a minute or so)"
+# --- Packages of npm --------------------------------------------------------------------------------------------
+
+# They need a newer Node.js than distributions have, so one comes as a Python package.
+require_node_packages() {
+    npm_stamp=.venv/.npm-made-from-${1##*/}
+    contents=$(for folder in "$@"; do cksum "$folder/package-lock.json"; done; cksum requirements-servers.lock)
+    has_node_packages "$@" && [ "$(cat "$npm_stamp" 2>/dev/null)" = "$contents" ] && return
+    say "Installing Node.js and npm's packages into this folder (once; a minute or so)"
+    rm -f "$npm_stamp"
     pip_install --require-hashes -r requirements-servers.lock || return
-    npm_ci || return
-    printf '%s\n' "$contents" >"$modules/.made-from"
+    for folder in "$@"; do npm_ci "$folder" || return; done
+    printf '%s\n' "$contents" >"$npm_stamp"
+}
+
+has_node_packages() {
+    [ -x "$(node)" ] || return
+    for folder in "$@"; do [ -d "$folder/node_modules" ] || return; done
 }
 
 node() {
@@ -192,14 +171,30 @@ node() {
 npm_ci() {
     node=$(node)
     npm=${node%/bin/node}/lib/node_modules/npm/bin/npm-cli.js
-    "$node" "$npm" ci --prefix "$identity" --ignore-scripts --no-audit --no-fund --no-update-notifier \
+    "$node" "$npm" ci --prefix "$1" --ignore-scripts --no-audit --no-fund --no-update-notifier \
         --loglevel=error >/dev/null
+}
+
+# --- What looks at the mails --------------------------------------------------------------------------------------
+
+without_browser="set NOTIFY_TEST_WITHOUT_BROWSER=1 to leave out the tests that need it"
+
+require_browser() {
+    [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || install_browser ||
+        give_up "Chromium is missing: install it, set CHROMIUM to its program, or $without_browser."
+    require_node_packages deploy/gallery ||
+        give_up "What drives Chromium could not be installed: mend that, or $without_browser."
+}
+
+# A font for Latin letters as most mail programs have them, and one for Arabic.
+install_browser() {
+    install_package chromium && install_package fonts-liberation && install_package fonts-dejavu-core
 }
 
 what=${1:-all}
 case $what in
-    all | venv | rabbitmq | servers) ;;
-    *) give_up "usage: bootstrap.sh [venv|rabbitmq|servers]" ;;
+    all | venv | rabbitmq | servers | browser) ;;
+    *) give_up "usage: bootstrap.sh [venv|rabbitmq|servers|browser]" ;;
 esac
 if [ "$what" = servers ]; then
     if [ -n "${NOTIFY_TEST_WITHOUT_REAL_SERVERS:-}" ]; then
@@ -208,6 +203,10 @@ if [ "$what" = servers ]; then
     fi
     [ "$(id -u)" = 0 ] || give_up "Only root can start Postfix: run this as root, or $leave_out."
 fi
+if [ "$what" = browser ] && [ -n "${NOTIFY_TEST_WITHOUT_BROWSER:-}" ]; then
+    say "Looking at the mails is left out: NOTIFY_TEST_WITHOUT_BROWSER is set."
+    exit
+fi
 if [ "$what" != rabbitmq ]; then
     require_python
     require_venv
@@ -215,4 +214,5 @@ fi
 case $what in
     all | rabbitmq) require_rabbitmq ;;
     servers) require_test_servers ;;
+    browser) require_browser ;;
 esac

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from deploy.local import facts, report
 from deploy.local.broker_view import BrokerView
 from deploy.local.child import ChildError
-from deploy.local.rabbitmq import RabbitMQMissingError
+from deploy.local.rabbitmq_programs import RabbitMQMissingError
 from deploy.local.scenario import EXAMPLES, ROOT, Published, scenario
 from deploy.local.stage import WORKER_PROGRAM, Stage, stage, step
 

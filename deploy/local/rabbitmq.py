@@ -1,8 +1,6 @@
 """A RabbitMQ of our own: a private node beside whatever broker the machine has, on its own ports and folder.
 
-It uses the programs of the distribution's package, never its service. The programs are those in
-`/usr/lib/rabbitmq/bin`: the ones of the same name on PATH switch to the user `rabbitmq` and drop the
-environment. RABBITMQ_HOME names the folder of another server, the one that holds `sbin/rabbitmq-server`.
+It uses the programs of the distribution's package, never its service, or others (see `rabbitmq_programs`).
 """
 
 import os
@@ -14,8 +12,8 @@ from random import SystemRandom
 from typing import Self
 
 from deploy.local.child import Child, ChildError
+from deploy.local.rabbitmq_programs import programs
 
-_PACKAGED = Path("/usr/lib/rabbitmq/bin")
 _LOOPBACK = "127.0.0.1"
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME = b"\x01"
@@ -26,21 +24,6 @@ _DISTRIBUTION_ON_LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 # Ports below the range that systems take client ports from: a client that tries again and again to reach a
 # broker that is down could otherwise be given that very port, and would be talking to itself.
 _PORTS = range(20_000, 32_000)
-
-
-class RabbitMQMissingError(RuntimeError):
-    """RabbitMQ's programs are not on this machine."""
-
-
-def programs() -> Path:
-    """The folder of RabbitMQ's programs. Raises RabbitMQMissingError."""
-    home = os.environ.get("RABBITMQ_HOME")
-    folder = Path(home) / "sbin" if home else _PACKAGED
-    if not (folder / "rabbitmq-server").exists():
-        raise RabbitMQMissingError(
-            f"RabbitMQ was not found in {folder}: run `make setup`, or set RABBITMQ_HOME to a server's folder"
-        )
-    return folder
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -108,7 +91,8 @@ class PrivateRabbitMQ:
         self._write_files()
         try:
             self._start_epmd()
-            self._node = self._child("RabbitMQ", str(self._programs / "rabbitmq-server"), log=self.log)
+            command = self._programs.command("rabbitmq-server", folder=self._folder)
+            self._node = self._child("RabbitMQ", *command, log=self.log)
             self._node.wait_until(self._answers, _START_SECONDS)
         except BaseException:
             self.stop(patience_seconds=0)  # it serves nobody yet, and may not heed SIGTERM while it boots
@@ -140,7 +124,7 @@ class PrivateRabbitMQ:
         """
         self._started()
         done = subprocess.run(
-            [self._programs / program, "--quiet", *arguments],
+            self._programs.command(program, "--quiet", *arguments, folder=self._folder),
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -161,7 +145,8 @@ class PrivateRabbitMQ:
     def _start_epmd(self) -> None:
         """The names daemon, before a node starts one itself: in the foreground, on loopback only."""
         port = str(self._epmd_port)
-        command = ("epmd", "-address", _LOOPBACK, "-port", port, "-relaxed_command_check")
+        epmd = ("epmd", "-address", _LOOPBACK, "-port", port, "-relaxed_command_check")
+        command = self._programs.inside(*epmd, folder=self._folder)
         self._epmd = self._child("epmd", *command, log=self._folder / "epmd.log")
         self._epmd.wait_until(lambda: _listens(self._epmd_port), _START_SECONDS)
 

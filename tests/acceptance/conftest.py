@@ -53,6 +53,10 @@ class World:
         self.workers.append(worker)
         return worker
 
+    def workers_said(self, **fields: Any) -> list[dict[str, Any]]:
+        """The log lines of all workers that have these fields."""
+        return [line for worker in self.workers for line in worker.said(**fields)]
+
     async def publish(self, event: dict[str, Any], key: str = "", **options: Any) -> None:
         """Publishes `event` in structured mode, by default with its own routing key."""
         key = key or EVENT.validate_python(event).routing_key()

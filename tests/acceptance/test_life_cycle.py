@@ -143,6 +143,32 @@ async def test_settings_that_cannot_be_read_end_it_with_every_fault(
         assert all(word in err for word in words)
 
 
+def _faulty_template(folder: Path) -> str:
+    (folder / "system" / "message").mkdir(parents=True)
+    (folder / "system" / "message" / "subject.txt").write_text("{{ title }}\n{{ titel }}", encoding="utf-8")
+    return str(folder)
+
+
+async def test_a_faulty_template_ends_it_with_file_line_and_name(tmp_path: Path) -> None:
+    """Exit code 2, before anything is connected."""
+    code, _, err = await command(["run"], {"NOTIFY_TEMPLATES_DIR": _faulty_template(tmp_path)})
+    assert code == 2
+    assert (
+        "system/message/subject.txt, line 2: there is no value named titel, but there is title\n"
+        "Correct them; with NOTIFY_TEMPLATES_FALLBACK=true the worker starts"
+    ) in err
+
+
+async def test_a_faulty_template_is_passed_over_if_asked_for(world: World, tmp_path: Path) -> None:
+    """The log says so, and mail goes out with the worker's own."""
+    folder = _faulty_template(tmp_path / "templates")
+    worker = await world.worker(NOTIFY_TEMPLATES_DIR=folder, NOTIFY_TEMPLATES_FALLBACK="true")
+    [warning] = [line for line in worker.said(action="warn") if "passed over" in line["message"]]
+    assert warning["text"].startswith("system/message/subject.txt, line 2: ")
+    await world.publish(fresh_example(SYSTEM))
+    await world.smtp.until_accepted(2)
+
+
 async def test_an_unknown_notify_name_in_the_environment_is_only_a_warning(world: World) -> None:
     """Kubernetes puts such names there."""
     worker = await world.worker(NOTIFY_SERVICE_PORT="1")

@@ -14,21 +14,22 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     ("ground", "worker errors settings settings_file worker_settings telemetry address redact tolerance"),
     (
         "pure deciders",
-        """decode render addressees answers canvas contents piece placeholders stationery wording mime
-        outcome verdict retry owed findings
+        """decode render addressees answers canvas contents look piece placeholders proofread specimens
+        stationery template_files template_names wording writing mime outcome verdict retry owed findings
         smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pace smtp.pool
         smtp.certificate smtp.claims
         sender sender.spf_record sender.spf_macros""",
     ),
     (
         "input and output",
-        """pipeline settle copies broker connector declare delivery journal logins outage publish
+        """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
+        logins management outage publish survey
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
     ("composed steps", "consume deliver approach"),
     ("life cycle", "service"),
-    ("commands", "cli screens check send_test __main__"),
+    ("commands", "cli screens check preview send_test __main__"),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
 

@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.dead_letter import DeadClass
 from contracts.events import FAMILIES
 from contracts.topology import (
     LANE_KEYS,
     Lane,
     dead_exchange,
     dead_queue,
+    dead_queue_of,
     events_exchange,
+    journal_topology,
     retry_tier,
     topology,
     unroutable_exchange,
@@ -114,6 +117,17 @@ def test_bindings_are_pinned(prefix: str) -> None:
     assert len(bound) == len(BINDINGS)
 
 
+@prefixes
+def test_the_streams_of_the_journal_are_pinned(prefix: str) -> None:
+    """Declared apart, since a broker may have no streams; copies of all dead letters go to their own."""
+    declared = journal_topology(prefix)
+    arguments = {"x-queue-type": "stream", "x-max-age": "30D", "x-stream-max-segment-size-bytes": 50_000_000}
+    expected = {"notify.journal": arguments, "notify.journal.dead": arguments}
+    assert {queue.name: queue.arguments for queue in declared.queues} == renamed(expected, prefix)
+    bound = {(binding.exchange, binding.key, binding.queue) for binding in declared.bindings}
+    assert bound == renamed({("notify.dead", "#", "notify.journal.dead")}, prefix)
+
+
 def test_the_prefix_is_notify_where_none_is_given() -> None:
     """As `NOTIFY_PREFIX` is documented."""
     assert topology() == topology("notify")
@@ -137,6 +151,13 @@ def test_parts_name_what_the_topology_declares(prefix: str) -> None:
     assert {work_queue(lane, prefix) for lane in Lane} <= queues
     assert {dead_queue(name, prefix) for name in ("config", "poison", "exhausted", "unroutable")} <= queues
     assert max(map(len, exchanges | queues)) <= 255
+
+
+@pytest.mark.parametrize("dead_class", DeadClass)
+def test_every_class_of_dead_letters_has_one_queue(dead_class: str) -> None:
+    """The one that is bound to its keys."""
+    bound = {binding.queue for binding in topology().bindings if binding.key == f"{dead_class}.#"}
+    assert {dead_queue_of(dead_class)} == bound
 
 
 def test_every_family_has_one_lane() -> None:

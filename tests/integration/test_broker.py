@@ -4,16 +4,21 @@ import asyncio
 
 import aio_pika
 import pytest
+from aio_pika.abc import AbstractConnection
+from yarl import URL
 
-from contracts.topology import dead_exchange, dead_queue
+from contracts.topology import dead_exchange, dead_queue, events_exchange
 from deploy.local.rabbitmq import free_ports
 from tests.support.amqp import declared, take
+from tests.support.tcp_proxy import TcpProxy
 from worker.broker import (
     BrokerRefusedError,
     BrokerUnavailableError,
     Publisher,
     connect,
     connect_patiently,
+    end_of,
+    unless_lost,
 )
 
 
@@ -77,3 +82,39 @@ async def test_a_broker_that_is_away_is_an_error_and_not_a_wait() -> None:
     with pytest.raises(BrokerUnavailableError):
         await publisher.publish("x", "y", aio_pika.Message(b""))
     await publisher.close()
+
+
+async def test_a_connection_that_ended_while_it_was_made_ready_is_not_kept(
+    broker_url: str, prefix: str
+) -> None:
+    """Nobody had heard of its end: everything published over it would fail for ever."""
+    broker = URL(broker_url)
+    assert broker.host
+    async with TcpProxy(broker.host, broker.port or 0) as proxy, declared(broker_url, prefix):
+        prepared = 0
+
+        async def prepare(connection: AbstractConnection) -> None:
+            nonlocal prepared
+            prepared += 1
+            if prepared == 1:
+                ended = end_of(connection)
+                proxy.cut()
+                await ended
+
+        publisher = Publisher(str(broker.with_port(proxy.port)), "test", prepare)
+        message = aio_pika.Message(b"{}")
+        with pytest.raises(BrokerUnavailableError):
+            await publisher.publish(events_exchange(prefix), "form.x.y", message)
+        await publisher.publish(events_exchange(prefix), "form.x.y", message)
+        assert prepared == 2
+        await publisher.close()
+
+
+async def test_the_clients_nameless_error_is_a_lost_connection() -> None:
+    """It raises a plain Exception for a request on a connection that ended without a reason."""
+
+    async def request() -> None:
+        raise Exception  # noqa: TRY002 - as the client does
+
+    with pytest.raises(ConnectionError):
+        await unless_lost(asyncio.get_running_loop().create_future(), request())

@@ -7,11 +7,12 @@ from functools import partial
 
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiormq import Channel
 
 from contracts.topology import Lane, topology, work_queue
 from tests.support.amqp import declared, publish, until
 from worker.broker import connect
-from worker.consume import Consumers
+from worker.consume import Consumers, Pause
 from worker.declare import declare
 from worker.delivery import Delivery
 
@@ -33,9 +34,15 @@ async def _running(url: str, prefix: str, process: Process) -> AsyncIterator[Con
         prefetch={Lane.URGENT: 2, Lane.STANDARD: 3},
         process=process,
     )
+    async with _at_work(consumers):
+        yield consumers
+
+
+@asynccontextmanager
+async def _at_work(consumers: Consumers) -> AsyncIterator[None]:
     task = asyncio.create_task(consumers.run())
     try:
-        yield consumers
+        yield
     finally:
         await consumers.drain(1.0)
         task.cancel()
@@ -113,13 +120,13 @@ async def test_a_pause_takes_nothing_and_a_resumption_goes_on(
     async with consuming(process) as consumers:
         await publish(channel, prefix, "form.x.y")
         await until(got.is_set)
-        consumers.pause()
+        consumers.pause(Pause.OUTAGE)
         await asyncio.sleep(0.2)
         got.clear()
         await publish(channel, prefix, "form.x.y")
         await asyncio.sleep(0.3)
         assert count == 1
-        consumers.resume()
+        consumers.resume(Pause.OUTAGE)
         await until(lambda: count == 2)
 
 
@@ -160,6 +167,47 @@ async def test_a_deleted_queue_is_declared_and_consumed_again(
                 await publish(channel, prefix, "form.x.y")
                 await asyncio.sleep(0.3)
     assert len(got) >= 2
+
+
+async def test_a_consumer_that_is_silently_gone_is_found_out(
+    broker_url: str, prefix: str, channel: AbstractChannel
+) -> None:
+    """Messages wait, there is room, and none arrives: the watchdog opens everything anew."""
+    got: list[Delivery] = []
+    opened: list[AbstractConnection] = []
+
+    async def process(delivery: Delivery) -> None:
+        got.append(delivery)
+        await delivery.ack()
+
+    async def connected() -> AbstractConnection:
+        opened.append(await _connected(broker_url, prefix))
+        return opened[-1]
+
+    consumers = Consumers(
+        connect=connected,
+        prefix=prefix,
+        prefetch={Lane.URGENT: 2, Lane.STANDARD: 3},
+        process=process,
+        watch_seconds=0.2,
+    )
+    async with _at_work(consumers):
+        await publish(channel, prefix, "form.x.y")
+        await until(lambda: len(got) == 1)
+        await _lose_consumers_silently(opened[0])
+        await publish(channel, prefix, "form.x.y")
+        await until(lambda: len(got) == 2)
+    assert len(opened) == 2
+
+
+async def _lose_consumers_silently(connection: AbstractConnection) -> None:
+    """The broker drops them, and the client that asked for it is not the one who consumes."""
+    transport = connection.transport
+    assert transport is not None
+    for underlay in list(transport.connection.channels.values()):
+        if isinstance(underlay, Channel):
+            for tag in list(underlay.consumers):
+                await underlay.basic_cancel(tag)
 
 
 async def test_draining_waits_for_what_is_in_work_and_cuts_off_the_rest(

@@ -17,6 +17,8 @@ from contracts.dead_letter import DeadLetter, Reason
 from contracts.events import EVENT
 from contracts.topology import Lane, dead_queue, retry_tier, work_queue
 from tests.support.amqp import declared, delivery, depth, publish, take
+from tests.support.journal import no_journal
+from worker.adoption import Runs
 from worker.broker import BrokerUnavailableError, Publisher
 from worker.copies import Copies
 from worker.errors import PermanentError, Scope, TransientError
@@ -44,20 +46,24 @@ class Bench:
     refusals: int = 0
     published: list[str] = field(default_factory=list)
 
-    async def publish(self, exchange: str, key: str, message: aio_pika.Message) -> None:
+    async def publish(
+        self, exchange: str, key: str, message: aio_pika.Message, *, into: str, patience: float | None
+    ) -> None:
         """Publishes, but says so many times first that the broker is away."""
         if self.refusals:
             self.refusals -= 1
             raise BrokerUnavailableError("away")
         self.published.append(exchange)
-        await self.publisher.publish(exchange, key, message)
+        await self.publisher.publish(exchange, key, message, into=into, patience=patience)
 
     async def settle(self, *outcomes: Outcome, lane: Lane = Lane.STANDARD) -> None:
         """Settles the next delivery as if its mails had ended so."""
         settler = Settler(
             publish=self.publish,
+            journal=no_journal(),
+            runs=Runs(),
             prefix=self.prefix,
-            copies=Copies(Redactor(["hunter22"]), "rev123"),
+            copies=Copies(Redactor(["hunter22"]), "rev123", "test/1/0"),
             give_up_seconds=86_400,
         )
         event = EVENT.validate_json(SUBMIT)

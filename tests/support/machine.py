@@ -10,6 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NODE_PACKAGES = (
+    "tests/support/identity",
+    "tests/support/checkers",
+    "tests/support/reader",
+    "deploy/publishers/node",
+)
+GALLERY = "deploy/gallery"
 TOOLS = ("sh", "cat", "chmod", "cksum", "cp", "dirname", "env", "grep", "mkdir", "rm", "sleep", "touch")
 
 SUDO = 'exec "$@"'
@@ -29,6 +36,7 @@ case "$*" in
 *rabbitmq-server*) touch {server}; chmod 755 {server} ;;
 *postfix*) touch {machine}/postfix; chmod 755 {machine}/postfix ;;
 *dovecot-core*) touch {machine}/dovecot; chmod 755 {machine}/dovecot ;;
+*chromium*) touch {bin}/chromium; chmod 755 {bin}/chromium ;;
 esac
 """
 # Root, unless there is a `user`.
@@ -36,7 +44,7 @@ ID = "[ -e {machine}/user ] && echo 1000 || echo 0"
 DEBCONF = "cat >>{calls}/debconf-set-selections"
 NODE = """
 echo "$@" >>{calls}/node
-case "$*" in *" ci "*) mkdir -p tests/support/identity/node_modules ;; esac
+case "$*" in *" ci "*) mkdir -p "$4/node_modules" ;; esac
 """
 PYTHON = """
 case "$*" in
@@ -59,12 +67,13 @@ class Machine:
         self.policy = folder / "policy-rc.d"
         self.server = folder / "rabbitmq-server"
         self._bin, self._calls, self._checkout = folder / "bin", folder / "calls", folder / "checkout"
-        identity = self._checkout / "tests" / "support" / "identity"
-        for path in (self._bin, self._calls, self._checkout / "deploy" / "local", identity):
+        packages = [self._checkout / folder for folder in (*NODE_PACKAGES, GALLERY)]
+        for path in (self._bin, self._calls, self._checkout / "deploy" / "local", *packages):
             path.mkdir(parents=True)
         for name in ("requirements-dev.lock", "requirements-servers.lock", "pyproject.toml"):
             (self._checkout / name).write_text("")
-        (identity / "package-lock.json").write_text("")
+        for package in packages:
+            (package / "package-lock.json").write_text("")
         self._install_script()
         self._link_tools()
         for name, source in {
@@ -121,7 +130,9 @@ class Machine:
             "/usr/sbin/policy-rc.d": self.policy,
         }.items():
             script = script.replace(path, str(moved))
-        (self._checkout / "deploy" / "local" / "bootstrap.sh").write_text(script)
+        local = self._checkout / "deploy" / "local"
+        (local / "bootstrap.sh").write_text(script)
+        shutil.copy(ROOT / "deploy" / "local" / "packages.sh", local)
 
     def _link_tools(self) -> None:
         for tool in TOOLS:

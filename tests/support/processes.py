@@ -31,6 +31,11 @@ def gone(wanted: Callable[[Process], bool], timeout_seconds: float = 15) -> bool
     return True
 
 
+def nobody_works_in(folder: Path) -> bool:
+    """Whether every process in `folder` is gone, or soon will be; also one that runs in a root folder."""
+    return gone(lambda process: f"{folder}/" in f"{process.folder}/")
+
+
 def descendants(pid: int) -> set[int]:
     """The ids of all processes that `pid` has started, directly or through others."""
     everybody = list(_processes())

@@ -12,10 +12,9 @@ from typing import Final, Self
 import trustme
 
 from tests.support.dovecot import Dovecot
-from tests.support.identity_server import MODULES, TENANT, IdentityServer, node
+from tests.support.identity_server import MODULES, TENANT, IdentityServer
+from tests.support.node import LEFT_OUT, node
 from tests.support.postfix import DAEMONS, LISTENERS, Postfix
-
-LEFT_OUT: Final = "NOTIFY_TEST_WITHOUT_REAL_SERVERS"
 
 USER: Final = "cms@contensis.example"
 PASSWORD: Final = "pa ss:word#=\"quoted\" 'single' \\ %2B+&;<>{}$HOME~`|^@é€🔑"

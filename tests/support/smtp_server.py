@@ -16,6 +16,7 @@ import asyncio
 import base64
 import binascii
 import ssl
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -49,7 +50,10 @@ def outdated(authority: trustme.CA) -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A message the server took: envelope, bytes without the dots of the protocol, and how it came."""
+    """A message the server took: envelope, bytes without the dots of the protocol, how it came, and when.
+
+    `at` is in monotonic seconds.
+    """
 
     sender: str
     recipients: tuple[str, ...]
@@ -58,6 +62,7 @@ class Accepted:
     login: str
     encrypted: bool
     connection: int
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,7 @@ class SmtpServer:
     def __post_init__(self) -> None:
         self._script: list[Step] = []
         self._server: asyncio.Server | None = None
+        self._is_open = False
         self._dialogues: set[asyncio.Task[None]] = set()
         self._arrival = asyncio.Condition()
 
@@ -152,13 +158,15 @@ class SmtpServer:
 
     async def start(self) -> None:
         """Listens; a stopped server comes back at the same port."""
+        self._is_open = True
         self._server = await asyncio.start_server(
             self._serve, self.host, self.port, ssl=self.tls if self.implicit else None, limit=LINE_LIMIT
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stops listening and cuts every connection."""
+        """Stops listening and cuts every connection, also those that are just being made."""
+        self._is_open = False
         if self._server:
             self._server.close()
         await self.cut()
@@ -228,6 +236,9 @@ class SmtpServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
+        if not self._is_open:
+            writer.transport.abort()
+            return
         self._dialogues.add(task)
         self.connections += 1
         self.open_connections += 1

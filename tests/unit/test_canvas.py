@@ -19,7 +19,7 @@ ANSWERS = {"name": "Wyn <b>ap</b> Llŷr", "enquiry": "Un\nDau"}
 TABLE = Piece("Enw: Wyn", Markup("<table><tr><td>Wyn</td></tr></table>"), block=True)
 ELEMENTS = """a abbr blockquote br caption code del div em h2 h3 h4 h5 h6 ins kbd li mark ol p pre s strong sub
 sup table tbody td tfoot th thead tr u ul var"""
-ATTRIBUTES = frozenset({"style", "href", "start"})
+ATTRIBUTES = frozenset({"class", "href", "start"})
 
 
 def canvas() -> Canvas:
@@ -36,42 +36,6 @@ def rendered(*blocks: Any) -> Piece:
 def block(kind: str, value: Any = None, **properties: Any) -> dict[str, Any]:
     """A block as the CMS writes it."""
     return {"id": "1", "type": f"_{kind}", "value": value, "properties": properties}
-
-
-def bare(html: str) -> str:
-    """HTML without its styles, to be read."""
-    out = Styleless()
-    out.feed(html)
-    return "".join(out.parts)
-
-
-class Styleless(HTMLParser):
-    """Writes HTML again as it reads it, without styles."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=False)
-        self.parts: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A tag with its other attributes."""
-        kept = "".join(f' {name}="{value}"' for name, value in attrs if name != "style")
-        self.parts.append(f"<{tag}{kept}>")
-
-    def handle_endtag(self, tag: str) -> None:
-        """As it is."""
-        self.parts.append(f"</{tag}>")
-
-    def handle_data(self, data: str) -> None:
-        """As it is."""
-        self.parts.append(data)
-
-    def handle_entityref(self, name: str) -> None:
-        """As it is."""
-        self.parts.append(f"&{name};")
-
-    def handle_charref(self, name: str) -> None:
-        """As it is."""
-        self.parts.append(f"&#{name};")
 
 
 def link(uri: str, text: str = "here") -> dict[str, Any]:
@@ -153,7 +117,7 @@ def cells(*texts: str, kind: str = "tableCell") -> dict[str, Any]:
         pytest.param(
             link("https://x.example/?a=1&b=2"),
             "here (https://x.example/?a=1&b=2)",
-            '<a href="https://x.example/?a=1&b=2">here</a>',
+            '<a href="https://x.example/?a=1&amp;b=2">here</a>',
             id="link",
         ),
         pytest.param(
@@ -171,7 +135,7 @@ def cells(*texts: str, kind: str = "tableCell") -> dict[str, Any]:
         pytest.param(
             block("panel", "Mind", panelType="warning"),
             "Warning: Mind",
-            "<div><strong>Warning</strong><br>Mind</div>",
+            '<div class="panel warning"><strong>Warning</strong><br>Mind</div>',
             id="panel",
         ),
         pytest.param(block("panel", "Mind", panelType="x"), "Mind", "<p>Mind</p>", id="panel-of-no-kind"),
@@ -181,7 +145,7 @@ def cells(*texts: str, kind: str = "tableCell") -> dict[str, Any]:
             "<blockquote>a<br>— Siân</blockquote>",
             id="quote",
         ),
-        pytest.param(block("divider"), "-" * 72, "<div></div>", id="divider"),
+        pytest.param(block("divider"), "-" * 72, '<div class="divider"></div>', id="divider"),
         pytest.param(
             block("code", {"code": "<b>\n  x", "language": "html"}),
             "<b>\n  x",
@@ -237,7 +201,7 @@ def cells(*texts: str, kind: str = "tableCell") -> dict[str, Any]:
 def test_a_block_is_said_twice(given_block: dict[str, Any], text: str, html: str) -> None:
     """As plain text by the CMS's convention, and as HTML."""
     piece = rendered(given_block)
-    assert (piece.text, bare(piece.html)) == (text, html)
+    assert (piece.text, piece.html) == (text, html)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +234,7 @@ def test_other_links_are_only_their_text(uri: Any) -> None:
 @pytest.mark.parametrize("uri", ["http://x.example", "HTTPS://x.example", "mailto:a@b.example", "tel:+441234"])
 def test_a_mail_links_to_the_web_to_mail_and_to_phones(uri: str) -> None:
     """These four schemes."""
-    assert bare(rendered(link(uri)).html) == f'<a href="{uri}">here</a>'
+    assert rendered(link(uri)).html == f'<a href="{uri}">here</a>'
 
 
 def test_blocks_are_parted_by_a_blank_line() -> None:
@@ -315,7 +279,7 @@ def test_depth_is_bounded() -> None:
 def test_plain_text_is_paragraphs(body: str, text: str, html: str) -> None:
     """Blank lines part them, line ends within stay."""
     piece = plain(body)
-    assert (piece.text, bare(piece.html)) == (text, html)
+    assert (piece.text, piece.html) == (text, html)
 
 
 NAMES = """_paragraph _heading _list _listItem _table _tableHeader _tableBody _tableFooter _tableRow _tableCell

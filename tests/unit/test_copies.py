@@ -1,14 +1,16 @@
 """What a copy carries: the history of attempts, an id that sorts, headers that can be published."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pamqp.encode import field_table
+from pamqp.encode import field_table, short_string
 
-from worker.copies import History, _bounded, ulid
+from contracts.dead_letter import rfc3339
+from worker.copies import History, _bounded, _short, ulid
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -30,12 +32,6 @@ def test_no_history_is_no_header() -> None:
 def test_whatever_stands_in_the_header_is_a_history(text: str) -> None:
     """Anybody may have written it."""
     assert len(History.read(text).plus(NOW, "code", "tier").written()) < 4_000
-
-
-def test_an_attempt_of_unknown_outcome_is_known_as_such() -> None:
-    """A second one is not resent."""
-    assert not History().plus(NOW, "smtp-unreachable", "10s").has_unknown
-    assert History().plus(NOW, "smtp-unreachable (outcome unknown)", "10s").has_unknown
 
 
 def test_ids_sort_by_time() -> None:
@@ -62,3 +58,23 @@ def test_what_cannot_be_published_is_left_out(headers: dict[str, Any], kept: set
     bounded = _bounded(headers)
     assert set(bounded) == kept
     assert field_table(bounded)
+
+
+def test_a_decimal_is_carried_over_as_text() -> None:
+    """RabbitMQ cannot write one to a stream, and would close the connection that all copies go by."""
+    assert _bounded({"a": Decimal("-1.25"), "b": [Decimal(1)]}) == {"a": "-1.25", "b": ["1"]}
+
+
+@pytest.mark.parametrize("text", ["\ufffd" * 255, "x" * 254 + "\ufffd", "short", "", None])
+def test_a_property_that_has_grown_in_reading_is_cut(text: str | None) -> None:
+    """255 bytes are what AMQP allows; each byte that is no UTF-8 is read as a character of three."""
+    cut = _short(text)
+    assert (text or "").startswith(cut or "")
+    assert len(short_string(cut or "")) <= 256
+    assert cut == text or len((text or "").encode()) > 255
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00.000+23:59", "9999-12-31T23:59:59.000-23:59"])
+def test_a_moment_that_has_no_time_in_utc_is_written_as_it_is(text: str) -> None:
+    """An event may expire at one, and that is no error of the worker."""
+    assert rfc3339(datetime.fromisoformat(text)) == text

@@ -2,13 +2,16 @@
 
 import json
 import re
-from collections import deque
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from worker.settings import SETTINGS_FILE, load, rows
+from worker.template_files import VARIANTS
 
 ROOT: Final = Path(__file__).parents[2]
 LOOPBACK: Final = re.compile(r"127\.0\.0\.1:\d+:\d+")
@@ -17,48 +20,14 @@ INTERPOLATION: Final = re.compile(r"\$\{\w+(:-(\w+))?\}")
 SETTING_NAMES: Final = {row.name for row in rows(load({}))} | {SETTINGS_FILE}
 
 
-def plain_yaml(text: str) -> Any:
-    """Mappings, lists and scalars in block style, two spaces a level; fails on whatever else YAML has.
-
-    A JSON string or list is the same in YAML. Scalars stay text.
-    """
-    uncommented = (re.sub(r"(^|\s)#.*", "", line).rstrip() for line in text.splitlines())
-    lines = deque(line for line in uncommented if line)
-    document = _block(lines, indent=0)
-    assert not lines, f"not of this form: {lines[0]}"
-    return document
-
-
-def _block(lines: deque[str], indent: int) -> Any:
-    mapping: dict[str, Any] = {}
-    items: list[Any] = []
-    while lines and len(lines[0]) - len(lines[0].lstrip()) == indent:
-        line = lines.popleft().strip()
-        if line.startswith("- "):
-            items.append(_scalar(line[2:]))
-            continue
-        entry = re.fullmatch(r"([\w-]+):(?: (.+))?", line)
-        assert entry, f"not of this form: {line}"
-        assert entry[1] not in mapping, f"twice: {line}"
-        mapping[entry[1]] = _scalar(entry[2]) if entry[2] else _block(lines, indent + 2)
-    assert not (mapping and items), "a mapping and a list at once"
-    return items or mapping
-
-
-def _scalar(text: str) -> Any:
-    if text.startswith(('"', "[")):
-        return json.loads(text)
-    assert not re.search(r"^[&*!|>'%@`{},?-]|: |:$", text), f"to be quoted: {text}"
-    return text
-
-
 def interpolated(value: str) -> str:
     """What docker compose makes of a value when nothing is set."""
     return INTERPOLATION.sub(lambda found: found[2], value)
 
 
+TELL_NO_LICENCE: Final = {"protobuf"}  # its licence is in a file only: BSD-3-Clause
 COMPOSE: Final = (ROOT / "docker-compose.yml").read_text("utf-8")
-SERVICES: Final[dict[str, Any]] = plain_yaml(COMPOSE)["services"]
+SERVICES: Final[dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 WORKER: Final[dict[str, str]] = SERVICES["worker"]["environment"]
 DOCKERFILE: Final = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
 INSTRUCTIONS: Final = [
@@ -70,8 +39,17 @@ PULLED: Final = [service["image"] for service in SERVICES.values() if "build" no
 
 
 def test_the_compose_file_has_broker_inbox_traces_and_worker() -> None:
-    """It reads as plain YAML, and these are its services."""
+    """Its services."""
     assert SERVICES.keys() == {"rabbitmq", "mailpit", "jaeger", "worker"}
+
+
+def test_the_compose_specification_takes_it() -> None:
+    """By its own schema."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run(  # noqa: S603 - a tool of the lock file
+        [*command, ROOT / "docker-compose.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_worker_is_given_documented_settings_only() -> None:
@@ -141,6 +119,32 @@ def test_the_image_runs_the_worker_without_root_and_without_build_tools() -> Non
     assert LAST_STAGE[-2:] == ['ENTRYPOINT ["notify-worker"]', 'CMD ["run"]']
 
 
+def test_the_image_says_what_it_is_and_what_is_in_it() -> None:
+    """Labels with names of the OCI's, and a list of everything installed, made by the tool of `make sbom`."""
+    labels = set(re.findall(r"org\.opencontainers\.image\.([\w.]+)=", " ".join(LAST_STAGE)))
+    assert labels == {"title", "description", "licenses", "base.name", "version", "revision"}
+    assert f'base.name="docker.io/library/{BASES[-1]}"' in DOCKERFILE
+    assert "cyclonedx-py environment" in DOCKERFILE
+
+
+def test_what_is_installed_can_be_listed(tmp_path: Path) -> None:
+    """As `make sbom` and the image do it: every package of the lock, with its version and its licence.
+
+    They also validate the list, which takes a quarter of a minute here.
+    """
+    file = tmp_path / "sbom.json"
+    tool = Path(sys.executable).parent / "cyclonedx-py"
+    options = ["--no-validate", "--output-reproducible", "--output-file", str(file)]
+    subprocess.run([tool, "environment", *options, sys.executable], check=True)  # noqa: S603 - as above
+    components = json.loads(file.read_bytes())["components"]
+    listed = {re.sub(r"[-_.]+", "-", it["name"]).lower(): it for it in components}
+    lock = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE)
+    here = {name: version for name, version in lock if name in listed}
+    assert len(here) > len(lock) * 0.9
+    assert {name: listed[name]["version"] for name in here} == here
+    assert {name for name in here if not listed[name].get("licenses")} <= TELL_NO_LICENCE
+
+
 def test_only_what_is_copied_is_sent_to_the_build() -> None:
     """So no settings file, key or mail of a checkout ends in a layer."""
     copied = {
@@ -153,3 +157,10 @@ def test_only_what_is_copied_is_sent_to_the_build() -> None:
     assert lines[1] == "*"
     assert {line.removeprefix("!") for line in lines if line.startswith("!")} == copied
     assert all((ROOT / source).exists() for source in copied)
+
+
+def test_the_gallery_has_a_sheet_a_family_and_is_small() -> None:
+    """Pictures are kept in every version for ever."""
+    pictures = list((ROOT / "deploy" / "gallery").glob("*.webp"))
+    assert {path.stem for path in pictures} == {*VARIANTS, "languages", "front"}
+    assert sum(path.stat().st_size for path in pictures) < 2 * 1024 * 1024

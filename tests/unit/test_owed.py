@@ -40,3 +40,9 @@ def test_very_many_ranges_are_joined_and_nothing_owed_is_left_out(indexes: set[i
     text = owed.written(indexes)
     assert len(text) < 6_000
     assert indexes <= indexes_in(text)
+
+
+def test_more_ranges_than_are_ever_written_are_none() -> None:
+    """Anybody may have written the header, and each range costs a look for each mail."""
+    assert owed.read(",".join(str(2 * n) for n in range(owed.MOST_RANGES))) != ()
+    assert owed.read(",".join(str(2 * n) for n in range(owed.MOST_RANGES + 1))) == ()

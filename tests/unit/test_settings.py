@@ -21,6 +21,7 @@ PREFIX = "is not made of 1 to 100 letters, digits, dots, hyphens and underscores
 POSITIVE = "is not a whole number between 1 and 999999999"
 NOT_NEGATIVE = "is not a whole number between 0 and 999999999"
 MAILBOX = "is not one mailbox: an address, or a name followed by <address>"
+PAIR = "is not two languages with a comma between them: cy,en-GB"
 AUTHORITY = "is not an https:// URL without user and query"
 PLACEHOLDER = "still a placeholder; put your own value in its place, without angle brackets"
 
@@ -67,6 +68,8 @@ def test_the_worker_s_own_defaults_are_those_documented() -> None:
         "NOTIFY_SMTP_CA_FILE": "",
         "NOTIFY_SMTP_TIMEOUT_SECONDS": "30",
         "NOTIFY_TEMPLATES_DIR": "",
+        "NOTIFY_TEMPLATES_FALLBACK": "false",
+        "NOTIFY_BILINGUAL": "",
         "NOTIFY_ENTRA_AUTHORITY": "https://login.microsoftonline.com",
         "NOTIFY_RETRY_GIVE_UP_SECONDS": "86400",
         "NOTIFY_AUTH_GRACE_SECONDS": "1800",
@@ -223,6 +226,11 @@ def test_a_boolean_is_true_or_false_in_any_case(text: str, value: bool) -> None:
         ("EmailSmtpUseImplicitSSL", "1", '"1" is not true or false'),
         ("EmailSmtpUseOAuth2", "on", '"on" is not true or false'),
         ("NOTIFY_PREFIX", "a b", f'"a b" {PREFIX}'),
+        ("NOTIFY_TEMPLATES_FALLBACK", "yes", '"yes" is not true or false'),
+        ("NOTIFY_BILINGUAL", "cy", f'"cy" {PAIR}'),
+        ("NOTIFY_BILINGUAL", "cy,CY", f'"cy,CY" {PAIR}'),
+        ("NOTIFY_BILINGUAL", "cy,en,fr", f'"cy,en,fr" {PAIR}'),
+        ("NOTIFY_BILINGUAL", "Welsh and English", f'"Welsh and English" {PAIR}'),
         ("NOTIFY_SMTP_MAX_SESSIONS", "0", f'"0" {POSITIVE}'),
         ("NOTIFY_SMTP_MESSAGES_PER_MINUTE", "x", f'"x" {POSITIVE}'),
         ("NOTIFY_SMTP_TIMEOUT_SECONDS", "0", f'"0" {POSITIVE}'),
@@ -297,6 +305,17 @@ def test_a_file_without_certificates_is_refused(file: Path) -> None:
     file.write_text("not a certificate", "utf-8")
     expected = f'NOTIFY_SMTP_CA_FILE: "{str(file)[:60]}'
     assert faults({"NOTIFY_SMTP_CA_FILE": str(file)})[0].startswith(expected)
+
+
+@pytest.mark.parametrize("text", ["cy,en-GB", " cy , en-GB "])
+def test_two_languages_are_kept_in_their_order(text: str) -> None:
+    """The first begins each mail."""
+    assert load({"NOTIFY_BILINGUAL": text}).worker.languages_together == ("cy", "en-GB")
+
+
+def test_no_languages_come_together_by_default() -> None:
+    """Nor where the setting is empty."""
+    assert load({}).worker.languages_together == load({"NOTIFY_BILINGUAL": ""}).worker.languages_together == ()
 
 
 def test_the_authority_is_kept_without_its_last_slash() -> None:

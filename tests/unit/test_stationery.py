@@ -9,9 +9,8 @@ from contracts.dead_letter import Reason
 from tests.support.examples import SYSTEM, WORKFLOW, event_of, example
 from worker.errors import PermanentError
 from worker.render import Renderer
-from worker.stationery import BUNDLED, Stationery, bundled
-
-MAIL_FILES = {"subject.txt", "body.txt", "body.html"}
+from worker.stationery import Stationery
+from worker.template_files import BUNDLED, MAIL_FILES, TemplatesError, read
 
 
 def written(folder: Path, files: dict[str, str]) -> Path:
@@ -23,25 +22,17 @@ def written(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
+def mail(folder: str) -> dict[str, str]:
+    """The files of a mail that says next to nothing."""
+    return {f"{folder}/{file}": "x" for file in MAIL_FILES}
+
+
 def texts(folder: Path | None, document: dict[str, Any]) -> list[tuple[str, str]]:
     """Subject and text of each mail of the event."""
-    renderer = Renderer(default_sender=None, templates_dir=folder)
+    renderer = Renderer(default_sender=None, stationery=Stationery(read(folder)))
     event = event_of(document)
     letters = [renderer.render(event, addressee).letter for addressee in renderer.addressees(event)]
     return [(letter.subject, letter.text) for letter in letters]
-
-
-def test_every_mail_has_a_subject_a_text_and_html() -> None:
-    """A folder is a mail, and a mail is whole."""
-    mails = {path.parent for path in BUNDLED.glob("*/*/*")}
-    assert mails
-    for mail in mails:
-        assert {path.name for path in mail.iterdir()} == MAIL_FILES, mail.name
-
-
-def test_every_bundled_template_compiles() -> None:
-    """A fault would otherwise show only in the mail that needs it."""
-    assert bundled()._compiled.keys() == bundled()._sources.keys()
 
 
 def test_no_template_loads_anything_from_elsewhere() -> None:
@@ -73,25 +64,14 @@ def test_a_folder_of_texts_is_a_new_mail(tmp_path: Path) -> None:
 
 def test_a_new_mail_keeps_the_identities_of_old_ones(tmp_path: Path) -> None:
     """What was sent before a template was added is known as sent after it."""
-    own = written(tmp_path, {"workflow/contensisEntryApproval.draft.submit/subject.txt": "x"})
+    own = written(tmp_path, mail("workflow/contensisEntryApproval.draft.submit"))
     event = event_of(example(WORKFLOW))
     before, after = (
-        Renderer(default_sender=None, templates_dir=folder).addressees(event) for folder in (None, own)
+        Renderer(default_sender=None, stationery=Stationery(read(folder))).addressees(event)
+        for folder in (None, own)
     )
     assert after[0].variant == "workflow/contensisEntryApproval.draft.submit"
     assert [addressee.key for addressee in before] == [addressee.key for addressee in after]
-
-
-def test_a_file_of_phrases_is_a_new_language(tmp_path: Path) -> None:
-    """What it leaves out is said in English."""
-    own = written(
-        tmp_path, {"locales/fr.json": '{"greeting": "Bonjour {name},", "severity.warning": "Attention"}'}
-    )
-    document = example(SYSTEM)
-    document["data"]["recipients"][0]["language"] = "FR-fr"
-    [(subject, text), _] = texts(own, document)
-    assert subject.startswith("Attention: Missed publishing schedule: ")
-    assert text.startswith("Bonjour Helen,\n\nThe entry was due")
 
 
 def test_a_phrase_can_be_replaced(tmp_path: Path) -> None:
@@ -106,15 +86,21 @@ def test_a_phrase_can_be_replaced(tmp_path: Path) -> None:
     ("source", "fault"),
     [
         pytest.param("a\n\n{{ nobody }}", "system/message/body.txt:3: UndefinedError", id="undefined"),
-        pytest.param("a\n{% if %}", "system/message/body.txt:2: TemplateSyntaxError", id="syntax"),
         pytest.param("{{ 1 / 0 }}", "system/message/body.txt:1: ZeroDivisionError", id="arithmetic"),
         pytest.param("\n{{ title + 1 }}", "system/message/body.txt:2: TypeError", id="type"),
         pytest.param("{{ title.nothing() }}", "system/message/body.txt:1: UndefinedError", id="attribute"),
         pytest.param("{{ [][0] }}", "system/message/body.txt:1: UndefinedError", id="index"),
         pytest.param("{{ title.__class__ }}", "system/message/body.txt:1: SecurityError", id="sandbox"),
         pytest.param('{% extends "nothing.txt" %}', "system/message/body.txt:1: TemplateNotFound", id="parent"),
-        pytest.param('{{ text["no.such"] }}', "en-GB: no.such: there is no 'no.such'", id="phrase"),
-        pytest.param('{{ text["workflow.submit.text"] }}', "there is no 'actor'", id="value"),
+        pytest.param(
+            '{% extends "system/message/body.txt" %}', "body.txt:1: RecursionError", id="its-own-parent"
+        ),
+        pytest.param('{{ text["no.such"] }}', "there is nothing for the phrase no.such in en-GB", id="phrase"),
+        pytest.param(
+            '{{ text["workflow.submit.text"] }}',
+            "there is nothing for {actor} of the phrase workflow.submit.text in en-GB",
+            id="value",
+        ),
     ],
 )
 def test_a_faulty_template_fails_its_own_mails(tmp_path: Path, source: str, fault: str) -> None:
@@ -128,35 +114,19 @@ def test_a_faulty_template_fails_its_own_mails(tmp_path: Path, source: str, faul
     assert texts(own, example(WORKFLOW)) == texts(None, example(WORKFLOW))
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        pytest.param(b"{", "locales/fr.json is not JSON in UTF-8", id="json"),
-        pytest.param(b'{"greeting": "\xff"}', "locales/fr.json is not JSON in UTF-8", id="utf-8"),
-        pytest.param(b'["greeting"]', "locales/fr.json has to be one object of texts", id="list"),
-        pytest.param(b'{"greeting": 1}', "locales/fr.json has to be one object of texts", id="number"),
-        pytest.param(b'{"date.months": "janvier"}', "locales/fr.json has to have 12 names", id="months"),
-    ],
-)
-def test_faulty_phrases_are_refused_at_once(tmp_path: Path, content: bytes, why: str) -> None:
-    """They would touch every mail of a language."""
-    (tmp_path / "locales").mkdir()
-    (tmp_path / "locales" / "fr.json").write_bytes(content)
-    with pytest.raises(PermanentError) as caught:
-        Stationery(tmp_path)
-    assert caught.value.detail.startswith(why)
-
-
-def test_a_template_that_is_no_text_is_refused_at_once(tmp_path: Path) -> None:
-    """The file is named."""
-    (tmp_path / "subject.txt").write_bytes(b"\xff")
-    with pytest.raises(PermanentError, match=r"subject\.txt is not UTF-8"):
-        Stationery(tmp_path)
-
-
-def test_a_missing_folder_is_refused_at_once(tmp_path: Path) -> None:
-    """The setting is named."""
-    with pytest.raises(PermanentError) as caught:
-        Stationery(tmp_path / "nothing")
-    assert caught.value.detail == "NOTIFY_TEMPLATES_DIR is not a folder that can be read"
-    assert caught.value.settings == ("NOTIFY_TEMPLATES_DIR",)
+def test_templates_that_do_not_compile_are_refused_at_once(tmp_path: Path) -> None:
+    """All of them, each with its line."""
+    faulty = {
+        "system/message/body.txt": "a\n{% if %}",
+        "workflow/submit/subject.txt": "{{ title | shout }}",
+        "_base/body.html": "<p>\n\n{% endfor %}</p>",
+        "_base/answers.html": "<table>\n<tr></tr></table>",
+    }
+    with pytest.raises(TemplatesError) as caught:
+        Stationery(read(written(tmp_path, faulty)))
+    assert sorted((fault.file, fault.line, fault.what.partition(":")[0]) for fault in caught.value.faults) == [
+        ("_base/answers.html", 2, "HTML does not have <tr> here"),
+        ("_base/body.html", 3, "Encountered unknown tag 'endfor'."),
+        ("system/message/body.txt", 2, "Expected an expression, got 'end of statement block'"),
+        ("workflow/submit/subject.txt", 1, "No filter named 'shout'."),
+    ]

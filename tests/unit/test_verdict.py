@@ -13,9 +13,7 @@ from worker.outcome import Dead, Delivered, Interrupted, Outcome, Retry, Suppres
 from worker.verdict import MailOutcome, Past, Settlement, decide
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-FRESH = Past(
-    attempts=0, first_failed=NOW, expires=None, delivery_count=0, was_unknown=False, give_up_seconds=86_400
-)
+FRESH = Past(attempts=0, first_failed=NOW, expires=None, delivery_count=0, give_up_seconds=86_400)
 
 SENT = Delivered("250 2.0.0 Ok")
 OPTED_OUT = Suppressed("opted-out")
@@ -108,7 +106,7 @@ def test_every_mix_of_outcomes_has_one_settlement(outcomes: list[Outcome], expec
         ),
         pytest.param(
             [UNKNOWN],
-            replace(FRESH, attempts=1, was_unknown=True),
+            replace(FRESH, attempts=1, unknown=[range(1)]),
             "dead smtp-unreachable owes (0,)",
             id="unknown a second time: not sent a third time",
         ),

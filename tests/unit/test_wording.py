@@ -108,10 +108,20 @@ def test_a_localized_value_is_said_in_the_readers_language(value: str | dict[str
 
 
 @pytest.mark.parametrize(
-    ("language", "written"), [("ar", "rtl"), ("fa-IR", "rtl"), ("UR", "rtl"), ("cy", "ltr"), ("", "ltr")]
+    ("language", "written"),
+    [
+        pytest.param("ar", "rtl", id="Arabic"),
+        pytest.param("fa-IR", "rtl", id="Persian-with-its-region"),
+        pytest.param("UR", "rtl", id="Urdu-in-another-spelling"),
+        pytest.param("he", "rtl", id="Hebrew"),
+        pytest.param("az-Arab", "rtl", id="Azerbaijani-in-Arabic-letters"),
+        pytest.param("ar-Latn", "ltr", id="Arabic-in-Latin-letters"),
+        pytest.param("cy", "ltr", id="Welsh"),
+        pytest.param("", "ltr", id="none"),
+    ],
 )
-def test_arabic_persian_and_urdu_are_written_from_the_right(language: str, written: str) -> None:
-    """The right-to-left languages that the CMS documents."""
+def test_a_language_is_written_as_its_letters_are(language: str, written: str) -> None:
+    """Those that the CMS documents as right-to-left, and others that may be added."""
     assert direction(language) == written
 
 
@@ -223,12 +233,15 @@ def test_a_value_never_breaks_the_line_of_a_phrase() -> None:
     assert ENGLISH.say({"title": title}, "workflow.decline.subject") == "Declined: a Bcc: x -- b"
 
 
-@pytest.mark.parametrize(("key", "missing"), [("no.such.key", "no.such.key"), ("greeting", "name")])
+@pytest.mark.parametrize(
+    ("key", "missing"),
+    [("no.such.key", "the phrase no.such.key"), ("greeting", "{name} of the phrase greeting")],
+)
 def test_a_missing_phrase_or_value_is_a_fault_of_the_template(key: str, missing: str) -> None:
     """The error names language, key and what is missing, and no value."""
     with pytest.raises(PermanentError) as caught:
         ENGLISH.say({"title": "secret"}, key)
-    assert caught.value.detail == f"en-GB: {key}: there is no '{missing}'"
+    assert caught.value.detail == f"there is nothing for {missing} in en-GB"
 
 
 def test_a_phrase_is_said_once_a_mail() -> None:

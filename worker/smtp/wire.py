@@ -17,8 +17,17 @@ from worker.smtp.replies import Phase
 from worker.smtp.transaction import Conversation, LeftError, Outcome, Transaction
 
 FINAL_REPLY_SECONDS: Final = 600.0  # RFC 5321 section 4.5.3.2.6
+SENDING_SECONDS: Final = 300.0
+"""How long a server may take until it has a whole message, however steadily it takes it; at most ten time-outs.
+
+With the waits for a session and for the final reply far below the broker's consumer time-out of 30 minutes."""
+
 PATIENCE_SECONDS: Final = 5.0
 """How long a mail that follows another waits for the verdict on that one, before it goes its own way."""
+
+
+class SlowError(Exception):
+    """The server takes the message, but drop by drop."""
 
 
 def taken_over(smtp: SMTP) -> asyncio.Transport:
@@ -40,6 +49,8 @@ class Wire(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, timeout: float) -> None:
         self._transport = transport
         self._timeout = timeout
+        self._sending_seconds = min(SENDING_SECONDS, 10 * timeout)
+        self._sent_by = inf
         self._talk = Conversation()
         self._turns = 0
         self._paused = False
@@ -61,11 +72,12 @@ class Wire(asyncio.Protocol):
 
         `ending` is called once another mail may be carried: it then follows this one, whose verdict is awaited.
         """
-        ended: asyncio.Future[Outcome] = self._loop.create_future()
-        self._waiting[mail], self._ending = ended, ending
         if self._transport.is_closing():
             self._talk.break_off(ConnectionResetError())
         self._talk.begin(mail)
+        ended: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting[mail], self._ending = ended, ending
+        self._sent_by = self._loop.time() + self._sending_seconds
         if mail.follows:
             self._patience.set(min(PATIENCE_SECONDS, self._timeout))
         self._proceed()
@@ -119,7 +131,11 @@ class Wire(asyncio.Protocol):
         self._proceed()
 
     def _too_late(self) -> None:
-        self._break_off(TimeoutError())
+        if self._loop.time() < self._sent_by or self._talk.is_judging:
+            self._break_off(TimeoutError())
+        else:
+            seconds = self._sending_seconds
+            self._break_off(SlowError(f"the server did not take the message within {seconds:g} seconds"))
 
     def _impatient(self) -> None:
         for mail in [mail for mail in self._waiting if mail.follows and mail.phase is Phase.MAIL]:
@@ -150,8 +166,10 @@ class Wire(asyncio.Protocol):
             self._hang_up(self._talk.fault)
         elif self._talk.quiet:
             self._alarm.off()
+        elif self._talk.is_judging:
+            self._alarm.set(FINAL_REPLY_SECONDS)
         else:
-            self._alarm.set(FINAL_REPLY_SECONDS if self._talk.is_judging else self._timeout)
+            self._alarm.set(min(self._timeout, self._sent_by - self._loop.time()))
 
     def _say(self) -> None:
         while not self._paused and (data := self._talk.next_bytes()):

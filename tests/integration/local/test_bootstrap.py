@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.child import Child
-from tests.support.machine import Machine
+from tests.support.machine import NODE_PACKAGES, Machine
 
 FORBIDDEN = ("rabbitmq-server.service", "epmd.socket", "postfix", "dovecot")
 LEAVE_OUT = "set NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 to leave out the tests that need it"
@@ -137,6 +137,18 @@ def test_the_environment_follows_what_it_was_made_from(
     assert machine.calls("python")[before] == command
 
 
+def test_an_environment_behind_a_link_is_left_alone(machine: Machine) -> None:
+    """It is somebody else's, and making it anew would empty it under them."""
+    shared = machine.folder / "shared"
+    shared.mkdir()
+    (shared / ".made-from").write_text("another checkout")
+    (machine.folder / "checkout" / ".venv").symlink_to(shared)
+    code, said = machine.setup("venv")
+    assert (code, len(said)) == (2, 1), said
+    assert said[0].startswith(".venv is a link")
+    assert machine.calls("python") == []
+
+
 def test_a_failed_installation_is_tried_again(machine: Machine) -> None:
     """Half an environment is not taken for a whole one."""
     machine.has("offline")
@@ -192,23 +204,32 @@ def test_the_tests_servers_are_installed_but_not_started(tester: Machine) -> Non
     assert not tester.policy.exists()
 
 
-def test_the_oauth2_server_is_installed_from_locks_once(tester: Machine) -> None:
+def test_npms_packages_are_installed_from_locks_once(tester: Machine) -> None:
     """With hashes, without running anybody's install scripts; the second run is silent."""
     assert tester.setup("servers")[0] == 0
     assert tester.calls("python")[-1].endswith("--require-hashes -r requirements-servers.lock")
-    assert " ci --prefix tests/support/identity --ignore-scripts " in tester.calls("node")[-1]
+    for folder, call in zip(NODE_PACKAGES, tester.calls("node"), strict=True):
+        assert f" ci --prefix {folder} --ignore-scripts " in call
     before = len(tester.calls("node"))
     assert tester.setup("servers") == (0, [])
     assert len(tester.calls("node")) == before
 
 
-def test_a_new_lock_is_installed(tester: Machine) -> None:
+@pytest.mark.parametrize("folder", NODE_PACKAGES)
+def test_a_new_lock_is_installed(tester: Machine, folder: str) -> None:
     """What is there was made from the old one."""
     tester.setup("servers")
-    tester.has("checkout/tests/support/identity/package-lock.json", "new")
+    tester.has(f"checkout/{folder}/package-lock.json", "new")
     code, said = tester.setup("servers")
     assert (code, len(said)) == (0, 1)
-    assert said[0].startswith("Installing Node.js and the tests' OAuth2 server")
+    assert said[0].startswith("Installing Node.js and npm's packages")
+
+
+def test_packages_that_are_gone_are_installed_again(tester: Machine) -> None:
+    """As after a `git clean`."""
+    tester.setup("servers")
+    shutil.rmtree(tester.folder / "checkout" / NODE_PACKAGES[0] / "node_modules")
+    assert len(tester.setup("servers")[1]) == 1
 
 
 @pytest.mark.parametrize(
@@ -217,7 +238,9 @@ def test_a_new_lock_is_installed(tester: Machine) -> None:
         pytest.param("user", f"Only root can start Postfix: run this as root, or {LEAVE_OUT}.", id="root"),
         pytest.param("broken", f"Postfix is missing: install it, or {LEAVE_OUT}.", id="packages"),
         pytest.param(
-            "offline", f"The OAuth2 server could not be installed: mend that, or {LEAVE_OUT}.", id="net"
+            "offline",
+            f"Node.js or packages of npm could not be installed: mend that, or {LEAVE_OUT}.",
+            id="net",
         ),
     ],
 )
@@ -236,4 +259,53 @@ def test_the_tests_servers_can_be_left_out(machine: Machine) -> None:
     code, said = machine.setup("servers", NOTIFY_TEST_WITHOUT_REAL_SERVERS="1")
     assert code == 0
     assert said == ["The tests against real servers are left out: NOTIFY_TEST_WITHOUT_REAL_SERVERS is set."]
+    assert machine.calls("apt-get") == []
+
+
+WITHOUT_BROWSER = "set NOTIFY_TEST_WITHOUT_BROWSER=1 to leave out the tests that need it"
+
+
+def test_the_browser_is_installed_once(tester: Machine) -> None:
+    """With fonts for what mails say, and what drives it from its lock; no root is asked for."""
+    tester.has("user")
+    code, said = tester.setup("browser")
+    assert (code, len(said)) == (0, 4), said
+    installed = [call.rpartition(" ")[2] for call in tester.calls("apt-get")]
+    assert installed == ["chromium", "fonts-liberation", "fonts-dejavu-core"]
+    assert " ci --prefix deploy/gallery --ignore-scripts " in tester.calls("node")[-1]
+    assert tester.setup("browser") == (0, [])
+
+
+def test_another_browser_can_be_named(tester: Machine) -> None:
+    """CHROMIUM is its program."""
+    assert tester.setup("browser", CHROMIUM="/opt/chrome")[0] == 0
+    assert tester.calls("apt-get") == []
+
+
+@pytest.mark.parametrize(
+    ("lacks", "line"),
+    [
+        pytest.param(
+            "broken",
+            f"Chromium is missing: install it, set CHROMIUM to its program, or {WITHOUT_BROWSER}.",
+            id="packages",
+        ),
+        pytest.param(
+            "offline",
+            f"What drives Chromium could not be installed: mend that, or {WITHOUT_BROWSER}.",
+            id="net",
+        ),
+    ],
+)
+def test_a_browser_that_cannot_be_had_is_said(tester: Machine, lacks: str, line: str) -> None:
+    """Mails that nobody looked at must not look as if they were sound."""
+    tester.has(lacks)
+    code, said = tester.setup("browser")
+    assert (code, said[-1]) == (2, line)
+
+
+def test_the_browser_can_be_left_out(machine: Machine) -> None:
+    """That is said, and nothing is installed."""
+    code, said = machine.setup("browser", NOTIFY_TEST_WITHOUT_BROWSER="1")
+    assert (code, said) == (0, ["Looking at the mails is left out: NOTIFY_TEST_WITHOUT_BROWSER is set."])
     assert machine.calls("apt-get") == []

@@ -8,8 +8,8 @@ import pytest
 from aio_pika import DeliveryMode, Message
 
 from deploy.local.child import ChildError
-from deploy.local.rabbitmq import PrivateRabbitMQ, RabbitMQMissingError, free_ports
-from tests.support.processes import gone, living
+from deploy.local.rabbitmq import PrivateRabbitMQ, free_ports
+from tests.support.processes import living, nobody_works_in
 
 
 @pytest.fixture
@@ -17,11 +17,6 @@ def own_node(tmp_path: Path) -> Iterator[PrivateRabbitMQ]:
     """A node that the test may stop or kill."""
     with PrivateRabbitMQ(tmp_path / "node") as node:
         yield node
-
-
-def nothing_is_left_of(folder: Path) -> bool:
-    """Whether every process of the node in `folder` is gone: node, names daemon and their helpers."""
-    return gone(lambda process: process.folder.is_relative_to(folder))
 
 
 async def test_a_started_node_takes_clients(broker_url: str, prefix: str) -> None:
@@ -85,7 +80,7 @@ def test_a_stopped_node_leaves_no_process(own_node: PrivateRabbitMQ, tmp_path: P
     """Neither the node nor its names daemon stays, nor what they started."""
     assert living(lambda process: process.pid == own_node.pid)
     own_node.stop()
-    assert nothing_is_left_of(tmp_path)
+    assert nobody_works_in(tmp_path)
 
 
 def test_a_node_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
@@ -95,20 +90,13 @@ def test_a_node_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) ->
     (tmp_path / "node" / "data").write_text("a file where a folder has to be")
     with pytest.raises(ChildError, match=r"RabbitMQ ended with exit code \d+; the end of .*node.log"):
         node.start()
-    assert nothing_is_left_of(tmp_path)
+    assert nobody_works_in(tmp_path)
 
 
 def test_its_tools_are_not_run_against_a_stopped_node(tmp_path: Path) -> None:
     """They would start a names daemon that listens everywhere and stays."""
     with pytest.raises(RuntimeError, match="was not started"):
         PrivateRabbitMQ(tmp_path).ctl("status")
-
-
-def test_a_missing_server_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line: where it was looked for, and the command that installs it."""
-    monkeypatch.setenv("RABBITMQ_HOME", str(tmp_path))
-    with pytest.raises(RabbitMQMissingError, match=r"run `make setup`, or set RABBITMQ_HOME"):
-        PrivateRabbitMQ(tmp_path)
 
 
 def test_free_ports_are_all_different() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.journal import RecentMails
+from worker.recent import RecentMails
 
 
 async def test_a_delivered_mail_is_not_to_be_sent_again() -> None:
