@@ -152,8 +152,8 @@ class Conversation:
     def begin(self, mail: Transaction) -> None:
         """Starts with `mail`, once `free`; its `outcome` says how it ended."""
         self.turns += 1
-        if self.fault is not None:
-            mail.outcome = Broken(mail.phase, self.fault, unknown=False)
+        if self.fault is not None or self._last:
+            mail.outcome = Broken(mail.phase, self.fault or ConnectionAbortedError(), unknown=False)
             return
         if not self.free:
             raise RuntimeError("there is more to be said for the mail before this one")

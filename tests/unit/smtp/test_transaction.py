@@ -534,6 +534,17 @@ def test_a_mail_that_follows_outlives_the_other() -> None:
     assert talk.fault is not None
 
 
+def test_nothing_begins_on_a_session_that_is_to_end() -> None:
+    """Whoever comes too late is told at once, and goes elsewhere."""
+    talk, mail, next_mail = _overlapping()
+    talk.give_up(next_mail, TimeoutError())
+    third = mail_to(2)
+    talk.begin(third)
+    assert isinstance(third.outcome, Broken)
+    assert (third.outcome.phase, third.outcome.unknown) == (Phase.MAIL, False)
+    assert mail.outcome is None
+
+
 def test_nobody_waits_for_a_session_that_all_have_given_up() -> None:
     """It ends at once."""
     talk, mail, next_mail = _overlapping()
