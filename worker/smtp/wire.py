@@ -172,8 +172,13 @@ class Wire(asyncio.Protocol):
             self._alarm.set(min(self._timeout, self._sent_by - self._loop.time()))
 
     def _say(self) -> None:
-        while not self._paused and (data := self._talk.next_bytes()):
+        while self._takes_more and (data := self._talk.next_bytes()):
             self._transport.write(data)
+
+    @property
+    def _takes_more(self) -> bool:
+        # A transport that has found out about its end takes everything, before it tells, and sends none of it.
+        return not self._paused and not self._transport.is_closing()
 
     def _tell(self, mail: Transaction) -> None:
         self._patience.off()

@@ -106,6 +106,20 @@ async def test_a_server_that_stops_taking_a_message_is_given_up_sooner(line: Lin
     assert not broken(mail).unknown
 
 
+async def test_what_a_dying_transport_takes_is_not_handed_over(line: Line, wire: Wire) -> None:
+    """With uvloop there is room again when a write has failed, before the connection is known to be lost."""
+    mail = mail_to(0, size=500 * BLOCK_BYTES)
+    task = await carried(wire, mail)
+    line.paced = Wire.pause_writing
+    wire.data_received(ENVELOPE_OK)
+    line.close()
+    wire.resume_writing()
+    wire.connection_lost(ConnectionResetError())
+    await task
+    assert (broken(mail).phase, broken(mail).unknown) == (Phase.BODY, False)
+    assert len(line.written) == 2
+
+
 async def test_the_final_reply_has_time(line: Line, wire: Wire) -> None:
     """Neither the time-out of a step nor that of sending ends the wait for it."""
     mail = mail_to(0)
