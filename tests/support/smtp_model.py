@@ -41,7 +41,7 @@ class ModelServer:
     """Goes wrong with its replies as `faults` says, by their number from 0.
 
     A `lenient` one says 354 even if it refused all recipients (RFC 2920 section 3.1). `took` is what it took:
-    sender, recipients, message. `replies` counts what it replied to.
+    sender, recipients, message. `heard` is what came, piece by piece; `replies` counts what it replied to.
     """
 
     faults: Mapping[int, Fault] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class ModelServer:
     closed: bool = False
     replies: int = 0
     took: list[tuple[bytes, tuple[bytes, ...], bytes]] = field(default_factory=list)
-    verbs: list[str] = field(default_factory=list)
+    heard: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._heard = b""
@@ -62,6 +62,7 @@ class ModelServer:
 
     def hear(self, data: bytes) -> None:
         """Takes what the client sends."""
+        self.heard.append(data)
         self._heard += data
         while not self.closed and (taken := self._next()):
             self._heard = self._heard[len(taken) :]
@@ -82,7 +83,6 @@ class ModelServer:
 
     def _command(self, line: bytes) -> None:
         verb = line[:4].decode()
-        self.verbs.append(verb)
         if verb in {"MAIL", "RCPT"}:
             self._about = line.split(b"<")[1].split(b">")[0]
         act = {"MAIL": self._mail, "RCPT": self._rcpt, "DATA": self._data, "RSET": self._rset}
