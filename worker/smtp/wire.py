@@ -109,9 +109,10 @@ class Wire(asyncio.Protocol):
 
         There is nothing to say that would carry it, and left alone the kernel takes 40 ms over it.
         """
-        if _QUICKACK is not None:
+        connection = self._transport.get_extra_info("socket")
+        if _QUICKACK is not None and connection is not None:
             with suppress(OSError):
-                self._transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def eof_received(self) -> None:
         """The server will say nothing more."""
