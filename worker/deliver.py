@@ -5,8 +5,8 @@ consuming of all, and where the settings are at fault nothing is tried again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -26,14 +26,11 @@ from worker.outcome import Dead, Delivered, Interrupted, Outcome, Retry, Suppres
 from worker.recent import RecentMails
 from worker.render import Mail
 from worker.retry import retrying_blips
+from worker.smtp.pace import Pace
 from worker.smtp.plan import ConnectionPlan
 from worker.smtp.pool import BudgetSpentError, Pool, PoolClosedError, Slot
 from worker.smtp.replies import Reply
 from worker.smtp.session import Session, StaleSessionError
-
-SENDING_SECONDS: Final = 300.0
-"""How long a server may take until it has the whole message; with the wait for a session, and for the final
-reply, far below the broker's consumer time-out of 30 minutes."""
 
 _TOO_MANY: Final = frozenset({Reason.SMTP_THROTTLED, Reason.SMTP_BUSY})
 """Said to a session that is one too many, while others are open."""
@@ -60,6 +57,7 @@ class Courier:
         self._recent = recent
         self._outage = outage
         self._logins = logins
+        self._paces: defaultdict[ConnectionPlan, Pace] = defaultdict(Pace)
 
     async def deliver(self, mail: Mail, *, urgent: bool, deadline: float) -> Outcome:
         """Sends `mail` unless it was delivered before; a session must be got by `deadline`, monotonic seconds.
@@ -101,9 +99,9 @@ class Courier:
                 try:
                     async with self._pool.lease(plan, urgent=urgent, deadline=deadline) as slot:
                         _check_expiry(mail)
-                        return await _transact(slot, plan, mail)
+                        return await self._transact(slot, plan, mail)
                 except StaleSessionError:
-                    # It died while idle, before anything of this mail was accepted: no attempt is counted.
+                    # It died while idle, or the mail before brought it down: no attempt is counted.
                     continue
                 except NotOpenedError as error:
                     if error.reason not in _TOO_MANY or not self._pool.shrink(plan):
@@ -120,63 +118,31 @@ class Courier:
             return Dead(self._outage.error)
         return Interrupted("server")
 
-
-async def _transact(slot: Slot[Session], plan: ConnectionPlan, mail: Mail) -> Reply:
-    # Composed only now that there is a session, so that as many are in memory as there are sessions.
-    message = compose(mail.letter)
-    sender = mail.letter.sender
-    assert sender is not None, "the plan refused it"  # noqa: S101 - for the type checker
-    attributes = {
-        Attribute.NETWORK_PROTOCOL: "smtp",
-        Attribute.SERVER_ADDRESS: plan.host,
-        Attribute.SERVER_PORT: plan.port,
-        Attribute.SMTP_SESSION_REUSED: slot.sent > 0,
-    }
-    with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes) as span:
-        try:
-            async with bounded(lambda: not slot.session.committed):
-                reply = await slot.session.send(
-                    sender.address, mail.letter.to.address, message, smtputf8=needs_smtputf8(mail.letter)
-                )
-        except asyncio.CancelledError:
-            if slot.session.committed:
-                raise _cut_off() from None
-            raise
-        span.set_attribute(Attribute.SMTP_STATUS_CODE, reply.code)
-        span.set_attribute(Attribute.SMTP_ENHANCED_CODE, reply.enhanced)
-        return reply
-
-
-@asynccontextmanager
-async def bounded(may_be_cut: Callable[[], bool], seconds: float = SENDING_SECONDS) -> AsyncIterator[None]:
-    """Cuts the block off after `seconds`, unless it may not be cut off then. Raises TransientError.
-
-    Each reply has a time-out of its own; a server that takes a large message drop by drop has none.
-    """
-    task, cut = asyncio.current_task(), False
-
-    def cut_off() -> None:
-        nonlocal cut
-        if task is not None and may_be_cut():
-            cut = task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(seconds, cut_off)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not cut or (task is not None and task.uncancel()):
-            raise
-        detail = f"the server did not take the message within {seconds:.0f} seconds"
-        raise TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.SERVER) from None
-    finally:
-        timer.cancel()
+    async def _transact(self, slot: Slot[Session], plan: ConnectionPlan, mail: Mail) -> Reply:
+        # Composed only now that there is a session, so that as many are in memory as sessions can take.
+        message = compose(mail.letter)
+        sender = mail.letter.sender
+        assert sender is not None, "the plan refused it"  # noqa: S101 - for the type checker
+        attributes = {
+            Attribute.NETWORK_PROTOCOL: "smtp",
+            Attribute.SERVER_ADDRESS: plan.host,
+            Attribute.SERVER_PORT: plan.port,
+            Attribute.SMTP_SESSION_REUSED: slot.sent > 0,
+        }
+        with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes) as span:
+            reply = await slot.session.send(
+                sender.address,
+                mail.letter.to.address,
+                message,
+                smtputf8=needs_smtputf8(mail.letter),
+                pace=self._paces[plan],
+                ending=partial(self._pool.hand_on, plan, slot),
+            )
+            span.set_attribute(Attribute.SMTP_STATUS_CODE, reply.code)
+            span.set_attribute(Attribute.SMTP_ENHANCED_CODE, reply.enhanced)
+            return reply
 
 
 def _check_expiry(mail: Mail) -> None:
     if mail.expires is not None and datetime.now(UTC) >= mail.expires:
         raise PermanentError(Reason.EXPIRED, f"expired at {rfc3339(mail.expires)}")
-
-
-def _cut_off() -> TransientError:
-    detail = "the worker was stopped before the server replied to the whole message"
-    return TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.MESSAGE, unknown=True)

@@ -16,14 +16,15 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         "pure deciders",
         """decode render addressees answers canvas contents look piece placeholders proofread specimens
         stationery template_files template_names wording writing mime outcome verdict retry owed findings
-        smtp smtp.plan smtp.replies smtp.pool smtp.certificate smtp.claims
+        smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pace smtp.pool
+        smtp.certificate smtp.claims
         sender sender.spf_record sender.spf_macros""",
     ),
     (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
         logins management outage publish survey
-        smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.steps smtp.diagnose smtp.opening
+        smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
     ("composed steps", "consume deliver approach"),

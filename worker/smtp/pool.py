@@ -3,7 +3,8 @@
 Knows nothing of SMTP: a session is anything with `usable`, `expires_at` and `close()`. It decides synchronously
 and only then waits or opens, so no state is half changed. Each login has a stack of idle sessions and a queue
 of waiting mails a lane, all of them O(1); urgent mail is served first. A mail waits for its rate before it
-takes a session, so no session stands idle in the hands of somebody who may not send yet.
+takes a session, so no session stands idle in the hands of somebody who may not send yet. Where no session is
+to be had, a mail may follow another one on its session, once that one is handed over and awaits its last reply.
 """
 
 import asyncio
@@ -61,14 +62,15 @@ class Limits:
     reserved: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Slot(Generic[Session]):
-    """A session and how worn it is."""
+    """A session, how worn it is, and how many mails are on it: one, or more where one follows another."""
 
     session: Session
     retires_at: float
+    idle_since: float
+    mails: int = 1
     sent: int = 0
-    idle_since: float = 0.0
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class Login(Generic[Session]):
     """The sessions of one login, and who waits for them.
 
     A waiter is handed a slot, or None: the place to open a session of its own. `ceiling` is how many sessions
-    the server turned out to accept.
+    the server turned out to accept. On the `ending` ones the next mail may follow.
     """
 
     limits: Limits
@@ -85,6 +87,7 @@ class Login(Generic[Session]):
     opening: int = 0
     sent_since_change: int = 0
     idle: deque[Slot[Session]] = field(default_factory=deque)
+    ending: deque[Slot[Session]] = field(default_factory=deque)
     urgent: deque[asyncio.Future[Slot[Session] | None]] = field(default_factory=deque)
     standard: deque[asyncio.Future[Slot[Session] | None]] = field(default_factory=deque)
     started: deque[float] = field(default_factory=deque)
@@ -99,10 +102,10 @@ class Login(Generic[Session]):
         """Sessions that are sending or being opened."""
         return self.opened - len(self.idle)
 
-    def admits(self, *, urgent: bool) -> bool:
-        """Whether one more mail may hold a session now. A reserve never takes the last one."""
+    def admits(self, *, urgent: bool, follows: bool) -> bool:
+        """Whether one more mail may hold a session now, or share one. A reserve never takes the last one."""
         reserved = 0 if urgent else min(self.limits.reserved, self.ceiling - 1)
-        return self.busy < self.ceiling - reserved
+        return self.busy - follows < self.ceiling - reserved
 
     def seconds_until_allowed(self, now: float, *, urgent: bool) -> float:
         """Until the rate allows one more message: at most so many in any 60 seconds."""
@@ -119,12 +122,12 @@ class Login(Generic[Session]):
         with suppress(ValueError):
             self.started.remove(reserved_at)
 
-    def next_waiter(self) -> asyncio.Future[Slot[Session] | None] | None:
+    def next_waiter(self, *, follows: bool) -> asyncio.Future[Slot[Session] | None] | None:
         """Who is served next, if anybody may be: urgent before standard; those who gave up are passed over."""
         for line, urgent in ((self.urgent, True), (self.standard, False)):
             while line and line[0].done():
                 line.popleft()
-            if line and self.admits(urgent=urgent):
+            if line and self.admits(urgent=urgent, follows=follows):
                 return line.popleft()
         return None
 
@@ -169,6 +172,12 @@ class Pool(Generic[Key, Session]):
             yield slot
         finally:
             self._give_back(login, slot)
+
+    def hand_on(self, key: Key, slot: Slot[Session]) -> None:
+        """Whoever has `slot` only waits for a last reply: the next mail may follow on it."""
+        login = self._login(key)
+        login.ending.append(slot)
+        self._dispatch(login)
 
     def shrink(self, key: Key) -> bool:
         """The server refused one session more: keep to those there are, and grow back carefully.
@@ -255,7 +264,8 @@ class Pool(Generic[Key, Session]):
         if slot is None:
             login.opened -= 1
         else:
-            login.idle.append(slot)
+            slot.mails -= 1
+            (login.ending if slot.mails else login.idle).append(slot)
         self._dispatch(login)
 
     async def _open(self, login: Login[Session], key: Key) -> Slot[Session]:
@@ -273,36 +283,54 @@ class Pool(Generic[Key, Session]):
         if session.expires_at is not None:
             left = session.expires_at - self._clock()
             retires_at = min(retires_at, session.expires_at - min(EXPIRY_MARGIN_SECONDS, left / 4))
-        return Slot(session, retires_at)
+        return Slot(session, retires_at, idle_since=self._clock())
 
     def _give_back(self, login: Login[Session], slot: Slot[Session]) -> None:
         slot.sent += 1
+        slot.mails -= 1
         slot.idle_since = self._clock()
         self._grow(login)
+        if slot.mails == 0:
+            self._put_back(login, slot)
+        self._dispatch(login)
+
+    def _put_back(self, login: Login[Session], slot: Slot[Session]) -> None:
+        with suppress(ValueError):
+            login.ending.remove(slot)
         if self._fit(login, slot) and not self._closed.is_set():
             login.idle.append(slot)
         else:
             self._dispose(login, slot)
-        self._dispatch(login)
 
     def _dispatch(self, login: Login[Session]) -> None:
-        while (waiter := login.next_waiter()) is not None:
+        while (waiter := login.next_waiter(follows=False)) is not None:
             waiter.set_result(self._checkout(login))
+        while self._may_follow(login) and (waiter := login.next_waiter(follows=True)) is not None:
+            slot = login.ending.pop()
+            slot.mails += 1
+            waiter.set_result(slot)
 
     def _checkout(self, login: Login[Session]) -> Slot[Session] | None:
         while login.idle:
             slot = login.idle.pop()
             if self._fit(login, slot):
+                slot.mails += 1
                 return slot
             self._dispose(login, slot)
         login.opened += 1
         return None
 
+    def _may_follow(self, login: Login[Session]) -> bool:
+        """Whether a mail may follow another: on the session handed on last, which has hung the shortest."""
+        while login.ending and not self._fit(login, login.ending[-1]):
+            login.ending.pop()
+        return bool(login.ending)
+
     def _fit(self, login: Login[Session], slot: Slot[Session]) -> bool:
         now = self._clock()
         return (
             slot.session.usable
-            and slot.sent < login.limits.messages_per_session
+            and slot.sent + slot.mails < login.limits.messages_per_session
             and now < slot.retires_at
             and now - slot.idle_since < login.limits.idle_seconds
         )

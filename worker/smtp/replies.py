@@ -154,10 +154,10 @@ _EXCHANGE: Final = (
     # The whole mailbox is shut out after many errors of one kind, and trying on prolongs it. It stands first
     # because it bears the enhanced code of a single refusal.
     _transient(_ANY, r"^550 5\.2\.25[1-5]\b", Reason.SMTP_THROTTLED, Scope.LOGIN, _BLOCK_SECONDS),
-    _permanent(_TRANSACTION, r"SendAsDenied", Reason.SMTP_SEND_AS_DENIED),
+    _permanent(_TRANSACTION, r"^[45].*SendAsDenied", Reason.SMTP_SEND_AS_DENIED),
     _transient(_ANY, r"SubmissionQuotaExceeded", Reason.SMTP_QUOTA, Scope.LOGIN, _QUOTA_SECONDS),
     # Sent Items count against the sending mailbox; at RCPT the same words speak of the recipient's.
-    _permanent(_CONTENT, r"QuotaExceededException|^554 5\.2\.2 mailbox full", Reason.SMTP_QUOTA),
+    _permanent(_CONTENT, r"^[45].*QuotaExceededException|^554 5\.2\.2 mailbox full", Reason.SMTP_QUOTA),
     _permanent(_ANY, r"^4.*mailbox logon failure", Reason.SMTP_AUTHENTICATION_REFUSED),
     _transient(_ANY, r"^4.*recipient thread limit", Reason.SMTP_MAILBOX_UNAVAILABLE, Scope.MESSAGE),
     _transient(
@@ -170,7 +170,7 @@ _EXCHANGE: Final = (
 
 _RECIPIENT: Final = (
     # A group that takes mail only from its own people says of the sender what is true of the recipient.
-    _permanent(_OF_ONE_MAIL, r"RESOLVER\.RST|\b5\.7\.13[3-6]\b", Reason.RECIPIENT_REFUSED),
+    _permanent(_OF_ONE_MAIL, r"^[45].*(RESOLVER\.RST|\b5\.7\.13[3-6]\b)", Reason.RECIPIENT_REFUSED),
     _permanent(_OF_ONE_MAIL, r"^5\d\d 5\.1\.([1236]|10)\b", Reason.RECIPIENT_REFUSED),
 )
 
@@ -203,33 +203,33 @@ _LIMITS: Final = (
 _LOGIN: Final = (
     _permanent(
         _AUTH | _ENVELOPE,
-        r"STARTTLS.{0,30}(first|required)|(issue|requires?) .{0,20}STARTTLS",
+        r"^[45].*(STARTTLS.{0,30}(first|required)|(issue|requires?) .{0,20}STARTTLS)",
         Reason.SMTP_PORT_MISMATCH,
         "The server wants an encrypted connection: set EmailSmtpUseSSL to true, with port 587.",
     ),
     _permanent(
         _AUTH,
-        r"5\.7\.30\b|basic authentication",
+        r"^[45].*(5\.7\.30\b|basic authentication)",
         Reason.SMTP_AUTHENTICATION_REFUSED,
         "The server takes no user name and password: set EmailSmtpUseOAuth2 to true, with the tenant ID, "
         "client ID and client secret.",
     ),
     _permanent(
         _AUTH,
-        r"SmtpClientAuthentication is disabled",
+        r"^[45].*SmtpClientAuthentication is disabled",
         Reason.SMTP_AUTHENTICATION_REFUSED,
         "Authenticated SMTP is switched off for the tenant or the mailbox: an administrator of Exchange Online "
         "has to enable it.",
     ),
     _permanent(
         _AUTH,
-        r"security defaults",
+        r"^[45].*security defaults",
         Reason.SMTP_AUTHENTICATION_REFUSED,
         "The tenant's security defaults block user name and password: use OAuth2 (EmailSmtpUseOAuth2).",
     ),
     _permanent(
         _AUTH,
-        r"application-specific password",
+        r"^[45].*application-specific password",
         Reason.SMTP_AUTHENTICATION_REFUSED,
         "The provider wants an application password in EmailSmtpPassword instead of the account's own.",
     ),
@@ -288,8 +288,6 @@ _MESSAGE: Final = (
     _permanent(_TRANSACTION, r"^5\d\d 5\.6\.[79]\b|^5.*SMTPUTF8", Reason.ADDRESS_UNSUPPORTED),
     # The session was out of step, not the message at fault.
     _transient(_TRANSACTION, r"^503\b", Reason.SMTP_BUSY, Scope.MESSAGE),
-    # The library reads none over 32 KiB. It is about this mail: as the server's trouble it would stop all.
-    _transient(_TRANSACTION, r"^-01 Response too long", Reason.SMTP_BUSY, Scope.MESSAGE),
     _permanent(_RCPT, r"^5\d\d 5\.7\.", Reason.MESSAGE_REFUSED),
     _permanent(_RCPT, r"^5", Reason.RECIPIENT_REFUSED),
     _permanent(_TRANSACTION, r"^5", Reason.MESSAGE_REFUSED),

@@ -1,33 +1,41 @@
 """One open SMTP session: one mail after the other, until the server or the pool ends it.
 
-aiosmtplib speaks; what it raises becomes an error of this program at the border. A session counts as in step
-only between mails whose every reply was read: whatever breaks, or is cancelled, in between leaves it unusable,
-so a late reply can never be taken for another mail's.
+What became of a mail is an error of this program here, if it is not the server's yes. Whatever breaks, or is
+cancelled, leaves the session unusable, so a late reply can never be taken for another mail's.
 """
 
 import asyncio
 import re
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
-from aiosmtplib import SMTP, SMTPException, SMTPServerDisconnected, SMTPStatus
+from aiosmtplib import SMTP, SMTPStatus
 
 from contracts.dead_letter import Reason
 from worker.errors import PermanentError, Scope, TransientError
-from worker.smtp.border import reply_of, speaking
+from worker.smtp.border import speaking
+from worker.smtp.pace import Pace
+from worker.smtp.reader import GarbledError
 from worker.smtp.replies import Phase, Reply, explain, judge
+from worker.smtp.transaction import (
+    Accepted,
+    Broken,
+    BroughtDownError,
+    ClosedError,
+    OutOfStepError,
+    Refused,
+    Transaction,
+)
+from worker.smtp.wire import Wire, taken_over
 
-FINAL_REPLY_SECONDS: Final = 600.0  # RFC 5321 section 4.5.3.2.6
 QUIT_SECONDS: Final = 5.0
 FRESH_SECONDS: Final = 1.0
-BLOCK_BYTES: Final = 64 * 1024
 
 
 class StaleSessionError(TransientError):
-    """The session had died while idle, before anything of this mail was accepted: another session may do."""
+    """The server took no notice of this mail, for a reason other than the mail: another session may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,73 +52,71 @@ class Server:
 
 
 class Session:
-    """An open session. `expires_at` is the monotonic time its token ends at, None without a token.
-
-    `committed` is true while the mail being sent may have been accepted already: from the last byte handed over
-    until the server's reply to it. Whoever limits the time of `send` must not cut it then.
-    """
+    """An open session. `expires_at` is the monotonic time its token ends at, None without a token."""
 
     def __init__(self, smtp: SMTP, server: Server, timeout: float, *, expires_at: float | None) -> None:
-        if smtp.protocol is None:
-            raise explain(Phase.AUTH, SMTPServerDisconnected("Connection lost"))
         self.server = server
         self.expires_at = expires_at
-        self.committed = False
-        self._smtp = smtp
-        self._protocol = smtp.protocol
-        self._writer = asyncio.StreamWriter(
-            cast("asyncio.WriteTransport", smtp.protocol.transport),
-            smtp.protocol,
-            None,
-            asyncio.get_running_loop(),
-        )
+        self._name = f"{smtp.hostname}:{smtp.port}"
+        with speaking(Phase.AUTH):
+            self._wire = Wire(taken_over(smtp), timeout)
         self._timeout = timeout
-        self._in_step = True
         self._fresh_until = time.monotonic() + FRESH_SECONDS
 
     def __repr__(self) -> str:
-        return f"<Session {self._smtp.hostname}:{self._smtp.port} usable={self.usable} {self.server.mechanism}>"
+        return f"<Session {self._name} usable={self.usable} {self.server.mechanism}>"
 
     @property
     def usable(self) -> bool:
         """Whether another mail can be sent on it."""
-        return self._in_step and self._smtp.is_connected
+        return self._wire.free
 
-    async def send(self, sender: str, recipient: str, message: bytes, *, smtputf8: bool) -> Reply:
+    async def send(
+        self,
+        sender: str,
+        recipient: str,
+        message: bytes,
+        *,
+        smtputf8: bool,
+        pace: Pace | None = None,
+        ending: Callable[[], None] | None = None,
+    ) -> Reply:
         """Sends `message`, with CRLF line ends, to one recipient; returns the server's reply to all of it.
 
-        Raises PermanentError or TransientError. The latter is `unknown` if the connection broke after the final
-        dot and before its reply, and a StaleSessionError if an idle session turned out to be dead.
+        No faster than at the server's `pace`. `ending` is called as soon as the next mail may be sent on this
+        session, which is before the reply to this one where the server takes that. Raises PermanentError or
+        TransientError. The latter is `unknown` if the connection broke, or this was cancelled, after the final
+        dot and before its reply; it is a StaleSessionError if the server took no notice of the mail for a
+        reason that is none of the mail's.
         """
-        options = self._mail_options(message, smtputf8=smtputf8)
-        source = b"FROM:" + _path(sender, smtputf8=smtputf8)
-        target = b"TO:" + _path(recipient, smtputf8=smtputf8)
-        data = framed(message)
+        pace = pace or Pace()
+        mail = self._transaction(sender, recipient, message, smtputf8=smtputf8, grouped=pace.grouped)
         fresh = time.monotonic() < self._fresh_until
-        self._in_step, self._fresh_until = False, 0.0
+        self._fresh_until = 0.0
         try:
-            await self._begin(b"MAIL", source, *options, fresh=fresh)
-            await self._ask(Phase.RCPT, b"RCPT", target)
-            await self._ask(Phase.DATA, b"DATA")
-        except (PermanentError, TransientError):
-            await self._reset()
+            outcome = await self._wire.carry(mail, ending if mail.grouped and pace.overlapping else None)
+        except asyncio.CancelledError:
+            if mail.committed:
+                raise _cut_off() from None
             raise
-        await self._upload(data)
-        return await self._verdict(sender)
+        if isinstance(outcome, Accepted):
+            return outcome.reply
+        raise _failure(mail, outcome, pace, sender, fresh=fresh)
 
     async def close(self) -> None:
         """Takes leave of the server if the session is in step, within 5 seconds, and hangs up. Never raises."""
-        with ExitStack() as otherwise:
-            otherwise.callback(self._hang_up)
-            if self.usable:
-                with suppress(SMTPException, OSError):
-                    await self._smtp.quit(timeout=min(self._timeout, QUIT_SECONDS))
-                    otherwise.pop_all()
+        await self._wire.leave(min(self._timeout, QUIT_SECONDS))
 
-    def _hang_up(self) -> None:
-        # Closing the transport would go on sending what is buffered of a mail that was given up.
-        self._writer.transport.abort()
-        self._smtp.close()
+    def _transaction(
+        self, sender: str, recipient: str, message: bytes, *, smtputf8: bool, grouped: bool
+    ) -> Transaction:
+        options = self._mail_options(message, smtputf8=smtputf8)
+        return Transaction(
+            mail=b" ".join((b"MAIL FROM:" + _path(sender, smtputf8=smtputf8), *options)) + b"\r\n",
+            rcpt=b"RCPT TO:%s\r\n" % _path(recipient, smtputf8=smtputf8),
+            body=framed(message),
+            grouped=grouped and "pipelining" in self.server.extensions,
+        )
 
     def _mail_options(self, message: bytes, *, smtputf8: bool) -> list[bytes]:
         """The parameters of MAIL. Raises PermanentError for what the server is known not to accept."""
@@ -125,56 +131,52 @@ class Session:
             options.append(b"BODY=8BITMIME")
         return [*options, b"SMTPUTF8"] if smtputf8 else options
 
-    async def _begin(self, *command: bytes, fresh: bool) -> None:
-        try:
-            await self._ask(Phase.MAIL, *command)
-        except TransientError as error:
-            if fresh or self._smtp.is_connected:
-                raise
-            raise StaleSessionError(error.reason, error.detail, scope=error.scope) from error
 
-    async def _ask(self, phase: Phase, *command: bytes) -> None:
-        with speaking(phase):
-            response = await self._smtp.execute_command(*command)
-        if not _is_yes(phase, response.code):
-            raise judge(phase, reply_of(response))
-
-    async def _reset(self) -> None:
-        """After a refusal the server forgets the mail, and the session is in step again, if it answers."""
-        with suppress(SMTPException, OSError):
-            await self._smtp.rset()
-            self._in_step = True
-
-    async def _upload(self, data: bytes) -> None:
-        """Hands over everything; a connection that breaks before the last block breaks before the final dot."""
-        last = (len(data) - 1) // BLOCK_BYTES * BLOCK_BYTES
-        with speaking(Phase.BODY):
-            for start in range(0, last, BLOCK_BYTES):
-                self._protocol.write(data[start : start + BLOCK_BYTES])
-                async with asyncio.timeout(self._timeout):
-                    await self._writer.drain()
-            self._protocol.write(data[last:])
-        self.committed = True
-
-    async def _verdict(self, sender: str) -> Reply:
-        try:
-            response = await self._protocol.read_response(timeout=FINAL_REPLY_SECONDS)
-        except (SMTPException, OSError) as lost:
-            # The message's own trouble, not only the server's: each time it may have been delivered.
-            detail = explain(Phase.BODY, lost).detail
-            raise TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.MESSAGE, unknown=True) from lost
-        self.committed = False
-        if response.code // 100 == _POSITIVE:
-            self._in_step = True
-            return reply_of(response)
-        if response.code != SMTPStatus.domain_unavailable:
-            # The mail is over (RFC 5321 section 4.1.1.4), but Postfix 3.7 keeps one whose end it refused.
-            await self._reset()
-        raise judge(Phase.BODY, reply_of(response), sender)
+def _failure(
+    mail: Transaction, outcome: Refused | Broken, pace: Pace, sender: str, *, fresh: bool
+) -> PermanentError | TransientError:
+    """The error that a mail's outcome is, and what is learned of the server's pace."""
+    error = _error(outcome, sender)
+    unheard = _is_unheard(outcome) and (mail.follows or not fresh)
+    too_fast = mail.grouped and _is_out_of_step(mail, outcome)
+    if too_fast:
+        pace.stumbled(overlapping=mail.follows)
+    # What may be due to our haste is believed of a mail only when it is said once more, at a slower pace.
+    if unheard or (too_fast and (mail.follows or isinstance(error, PermanentError))):
+        return StaleSessionError(error.reason, error.detail, scope=Scope.SERVER)
+    return error
 
 
-def _is_yes(phase: Phase, code: int) -> bool:
-    return code == SMTPStatus.start_input if phase is Phase.DATA else code // 100 == _POSITIVE
+def _error(outcome: Refused | Broken, sender: str) -> PermanentError | TransientError:
+    if isinstance(outcome, Refused):
+        return judge(outcome.phase, outcome.reply, sender)
+    error = explain(outcome.phase, outcome.fault)
+    return _unknown(error.detail) if outcome.unknown else error
+
+
+def _cut_off() -> TransientError:
+    return _unknown("the worker was stopped before the server replied to the whole message")
+
+
+def _unknown(detail: str) -> TransientError:
+    # The message's own trouble, not only the server's: each time it may have been delivered.
+    return TransientError(Reason.SMTP_UNREACHABLE, detail, scope=Scope.MESSAGE, unknown=True)
+
+
+def _is_unheard(outcome: Refused | Broken) -> bool:
+    """Whether the session ended before the server took notice of this mail."""
+    return outcome.phase is Phase.MAIL and (
+        isinstance(outcome, Broken) or outcome.reply.code == SMTPStatus.domain_unavailable
+    )
+
+
+def _is_out_of_step(mail: Transaction, outcome: Refused | Broken) -> bool:
+    """Whether the server may have been told too much at once."""
+    if isinstance(outcome, Refused):
+        return outcome.phase is not Phase.BODY and _COMPLAINT.search(outcome.reply.line) is not None
+    if mail.follows and outcome.phase is Phase.MAIL:
+        return not isinstance(outcome.fault, BroughtDownError | ClosedError)
+    return outcome.phase in _GROUPED and isinstance(outcome.fault, TimeoutError | OutOfStepError | GarbledError)
 
 
 def framed(message: bytes) -> bytes:
@@ -197,8 +199,10 @@ def _path(address: str, *, smtputf8: bool) -> bytes:
     return b"<%s>" % address.encode()
 
 
-_POSITIVE: Final = 2
-"""First digit of a reply that says yes, whatever the others (RFC 5321 section 4.2.1)."""
+_GROUPED: Final = frozenset({Phase.RCPT, Phase.DATA})
+"""What is said without waiting for a reply. A server that is silent from the beginning is no slow listener."""
+
+_COMPLAINT: Final = re.compile(r"^50[023]|synchroni|pipelining", re.IGNORECASE)
 
 _ADDRESS: Final = re.compile(
     r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"|[^\s<>"\x00-\x1f\x7f]+)@[^\s<>"\x00-\x1f\x7f]+'

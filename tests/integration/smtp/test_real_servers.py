@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -102,9 +102,11 @@ async def error_of(
     return caught.value
 
 
-async def send(session: Session, recipient: str, sender: str = MAILBOX) -> None:
+async def send(
+    session: Session, recipient: str, sender: str = MAILBOX, ending: Callable[[], None] | None = None
+) -> None:
     """Sends `MESSAGE`."""
-    await session.send(sender, recipient, MESSAGE, smtputf8=False)
+    await session.send(sender, recipient, MESSAGE, smtputf8=False, ending=ending)
 
 
 async def sent(settings: Mapping[str, str], real: RealServers, sender: str = MAILBOX) -> Stored:
@@ -322,6 +324,47 @@ async def test_an_address_that_is_refused_leaves_the_session_to_the_next(
     await until(lambda: real.postfix.stored == 2)
     assert {mail.recipient for mail in real.postfix.mails()} == {"before@example.org", "after@example.org"}
     assert real.postfix.connections() == 1
+
+
+async def overlapping(session: Session, *recipients: str) -> list[NotifyError | None]:
+    """Sends `MESSAGE` to each, as soon as the session takes it; how each ended that it took."""
+    sending = list[asyncio.Task[None]]()
+    for recipient in recipients:
+        handed_on = asyncio.Event()
+        sending.append(asyncio.create_task(send(session, recipient, ending=handed_on.set)))
+        signal = asyncio.create_task(handed_on.wait())
+        await asyncio.wait({sending[-1], signal}, return_when=asyncio.FIRST_COMPLETED)
+        signal.cancel()
+        if not session.usable:
+            break
+    ended = await asyncio.gather(*sending, return_exceptions=True)
+    assert all(how is None or isinstance(how, NotifyError) for how in ended)
+    return [how if isinstance(how, NotifyError) else None for how in ended]
+
+
+@pytest.mark.parametrize("listener", ["none", "starttls", "implicit"])
+async def test_mails_follow_each_other_at_postfix(listener: str, real: RealServers) -> None:
+    """RFC 2920: a message may be the first of a group; each arrives once, byte for byte."""
+    recipients = [f"{number}@example.org" for number in range(20)]
+    async with session_of(real.connection(listener)) as session:
+        assert await overlapping(session, *recipients) == [None] * 20
+    await until(lambda: real.postfix.stored == 20)
+    assert sorted(mail.recipient for mail in real.postfix.mails()) == sorted(recipients)
+    assert all(mail.content == MESSAGE for mail in real.postfix.mails())
+    assert real.postfix.connections() == 1
+
+
+@pytest.mark.parametrize("refused", ["unknown@refused.example", "spam@refused.example", "disk@refused.example"])
+async def test_a_mail_that_follows_a_refused_one_reaches_nobody_else(refused: str, real: RealServers) -> None:
+    """Postfix 3.7 keeps a mail whose end it refused: what follows must not be added to it."""
+    async with session_of(real.connection("starttls")) as session:
+        before, at, *after = await overlapping(session, "before@example.org", refused, "after@example.org")
+    assert before is None
+    assert isinstance(at, NotifyError)
+    assert all(how is None or isinstance(how, StaleSessionError) for how in after)
+    arrived = {"before@example.org", *(["after@example.org"] if after == [None] else [])}
+    await until(lambda: real.postfix.stored == len(arrived))
+    assert {mail.recipient for mail in real.postfix.mails()} == arrived
 
 
 async def test_a_relay_for_members_only_wants_a_login(real: RealServers) -> None:

@@ -473,7 +473,6 @@ async def test_a_connection_that_breaks_after_the_final_dot_leaves_the_outcome_u
         server.hang_up("BODY", accept=accept)
         async with _session(server, tls) as session:
             error = await _error(_send(session))
-            assert session.committed
             assert not session.usable
     assert isinstance(error, TransientError)
     assert error.unknown
@@ -557,11 +556,23 @@ async def test_a_cancelled_mail_ends_the_session(point: str, tls: ssl.SSLContext
         server.stay_silent(point)
         sending = asyncio.create_task(_send(session))
         await server.reached[point].wait()
-        assert session.committed is (point == "BODY")
         sending.cancel()
         await asyncio.wait([sending])
         assert not session.usable
     assert "QUIT" not in server.commands
+    assert sending.cancelled() is (point != "BODY")
+
+
+async def test_a_mail_cancelled_after_its_end_is_unknown(tls: ssl.SSLContext) -> None:
+    """It may have been accepted, and nobody will hear of it."""
+    async with SmtpServer() as server, _session(server, tls) as session:
+        server.stay_silent("BODY")
+        sending = asyncio.create_task(_send(session))
+        await server.reached["BODY"].wait()
+        sending.cancel()
+        error = await _error(sending)
+    assert isinstance(error, TransientError)
+    assert (error.unknown, error.scope) == (True, Scope.MESSAGE)
 
 
 async def test_a_message_over_the_servers_size_is_not_begun(tls: ssl.SSLContext) -> None:
@@ -611,7 +622,7 @@ async def test_an_address_cannot_break_out_of_its_command(
     """Whatever stands in an event, it adds no word to the dialogue."""
     envelope = {"sender": SENDER, "recipient": RECIPIENT, place: address}
     async with SmtpServer() as server, _session(server, tls) as session:
-        error = await _error(session.send(**envelope, message=MESSAGE, smtputf8=False))
+        error = await _error(session.send(envelope["sender"], envelope["recipient"], MESSAGE, smtputf8=False))
         assert error.reason is Reason.ADDRESS_UNSUPPORTED
         assert address not in str(error)
         await _send(session)

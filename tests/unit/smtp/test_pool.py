@@ -302,6 +302,171 @@ async def test_it_shrinks_to_what_the_server_accepts_and_grows_back_carefully() 
         assert pool.stats()["busy"] == 4
 
 
+@asynccontextmanager
+async def ending(pool: Pool[str, FakeSession], *, urgent: bool = False) -> AsyncIterator[FakeSession]:
+    """A lease whose mail is handed over: the next may follow on its session."""
+    async with pool.lease("a", urgent=urgent, deadline=time.monotonic() + FAR) as slot:
+        pool.hand_on("a", slot)
+        yield slot.session
+
+
+async def refused(pool: Pool[str, FakeSession], *, urgent: bool = False) -> bool:
+    """Whether no mail gets a session now."""
+    try:
+        async with pool.lease("a", urgent=urgent, deadline=time.monotonic() + 0.02):
+            return False
+    except BudgetSpentError:
+        return True
+
+
+async def test_a_mail_follows_another_on_its_session() -> None:
+    """Once all of that one is handed over, and where no session is free; both must have ended before it is."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=1)
+    async with AsyncExitStack() as first:
+        slot = await first.enter_async_context(pool.lease("a", urgent=False, deadline=time.monotonic() + FAR))
+        assert await refused(pool)
+        pool.hand_on("a", slot)
+        async with leased(pool) as session:
+            assert session is slot.session
+            await first.aclose()
+            assert pool.stats()["busy"] == 1
+            assert await refused(pool)
+    assert pool.stats() == {"logins": 1, "idle": 1, "busy": 0, "waiting_urgent": 0, "waiting_standard": 0}
+
+
+async def test_a_mail_that_waits_follows_at_once() -> None:
+    """It need not ask again; urgent mail is first here too."""
+    pool = pool_of(Opener(), sessions=1)
+    served: list[str] = []
+
+    async def send(name: str, *, urgent: bool) -> None:
+        async with ending(pool, urgent=urgent):
+            served.append(name)
+            await asyncio.sleep(0)
+
+    async with AsyncExitStack() as first:
+        slot = await first.enter_async_context(pool.lease("a", urgent=False, deadline=time.monotonic() + FAR))
+        waiting = [asyncio.create_task(send(f"standard {n}", urgent=False)) for n in range(3)]
+        await asyncio.sleep(0)
+        waiting.append(asyncio.create_task(send("urgent", urgent=True)))
+        await asyncio.sleep(0.01)
+        assert served == []
+        pool.hand_on("a", slot)
+        await asyncio.gather(*waiting)
+        assert served == ["urgent", "standard 0", "standard 1", "standard 2"]
+
+
+async def test_a_free_session_or_place_comes_before_one_to_follow_on() -> None:
+    """Nobody waits for another's verdict without need."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=2)
+    async with ending(pool) as first:
+        async with leased(pool) as second:
+            assert second is not first
+        async with leased(pool) as third:
+            assert third is second
+
+
+async def test_the_session_handed_on_last_is_followed_first() -> None:
+    """One that has waited for its verdict for long may wait for longer."""
+    pool = pool_of(Opener(), sessions=2)
+    async with ending(pool) as first, ending(pool) as second, leased(pool) as third, leased(pool) as fourth:
+        assert (third, fourth) == (second, first)
+
+
+async def test_a_session_is_followed_by_one_mail_at_a_time() -> None:
+    """The second has to be handed over before a third may follow."""
+    pool = pool_of(Opener(), sessions=1)
+    async with ending(pool), leased(pool):
+        assert await refused(pool)
+    async with ending(pool), ending(pool):
+        assert not await refused(pool)
+
+
+async def test_standard_mail_does_not_follow_into_the_reserve() -> None:
+    """A session that urgent mail holds beyond the others' share is the reserve."""
+    pool = pool_of(Opener(), sessions=2, reserved=1)
+    async with leased(pool), ending(pool, urgent=True):
+        assert await refused(pool)
+        assert not await refused(pool, urgent=True)
+    async with ending(pool):
+        assert not await refused(pool)
+
+
+async def test_no_mail_follows_where_there_are_too_many_sessions() -> None:
+    """A pool that shrank waits until its sessions are as few as it may have."""
+    pool = pool_of(Opener(), sessions=2)
+    async with AsyncExitStack() as other:
+        await other.enter_async_context(leased(pool))
+        async with ending(pool):
+            pool._login("a").ceiling = 1
+            assert await refused(pool)
+            await other.aclose()
+            assert not await refused(pool)
+
+
+@pytest.mark.parametrize(
+    ("limits", "passes"),
+    [
+        pytest.param({"messages_per_session": 1}, 0.0, id="its messages are sent"),
+        pytest.param({"lifetime_seconds": 100.0}, 101.0, id="its life is over"),
+        pytest.param({"idle_seconds": 10.0}, 11.0, id="it has waited for too long"),
+    ],
+)
+async def test_no_mail_follows_on_a_worn_session(limits: dict[str, float], passes: float) -> None:
+    """What would not be handed to the next is not followed on either."""
+    clock = Clock()
+    pool = pool_of(Opener(), clock, sessions=1, **limits)
+    async with pool.lease("a", urgent=False, deadline=clock.now + FAR) as slot:
+        clock.now += passes
+        pool.hand_on("a", slot)
+        with pytest.raises(BudgetSpentError):
+            async with pool.lease("a", urgent=False, deadline=clock.now + 0.02):
+                pass
+
+
+async def test_mails_that_follow_count() -> None:
+    """No session sends more than its messages."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=1, messages_per_session=2)
+    async with ending(pool), ending(pool):
+        assert await refused(pool)
+    async with leased(pool):
+        assert len(opener.sessions) == 2
+
+
+async def test_a_session_is_closed_when_the_last_mail_has_left_it() -> None:
+    """A mail that broke it does not take it away from the one that awaits its end."""
+    opener = Opener()
+    pool = pool_of(opener, sessions=1)
+    async with AsyncExitStack() as first:
+        session = await first.enter_async_context(ending(pool))
+        async with leased(pool):
+            session.usable = False
+            await first.aclose()
+            await asyncio.sleep(0.01)
+            assert not session.closed
+    await asyncio.sleep(0.01)
+    assert session.closed
+    assert pool.stats()["busy"] == 0
+
+
+async def test_a_place_behind_a_mail_is_not_lost_with_who_gave_up() -> None:
+    """Whoever is cancelled in the moment a session is shared leaves it to the next."""
+    pool = pool_of(Opener(), sessions=1)
+    async with AsyncExitStack() as held:
+        slot = await held.enter_async_context(pool.lease("a", urgent=False, deadline=time.monotonic() + FAR))
+        waiting = asyncio.create_task(held.enter_async_context(leased(pool)))
+        await asyncio.sleep(0)
+        pool.hand_on("a", slot)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not await refused(pool)
+    assert pool.stats()["idle"] == 1
+
+
 async def test_draining_ends_the_waiting_and_not_the_sending() -> None:
     """Who waits is told that the pool is closed; who sends goes on."""
     opener = Opener()
