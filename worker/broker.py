@@ -214,6 +214,8 @@ class Publisher:
         self._channel: AbstractChannel | None = None
         self._lost: asyncio.Future[str] | None = None
         self._opening = asyncio.Lock()
+        self.waiting = 0
+        """How many wait for a confirmation."""
 
     async def publish(
         self,
@@ -232,6 +234,7 @@ class Publisher:
         connection lives: in a memory alarm each new try would be one copy more when it ends.
         """
         used: AbstractConnection | None = None
+        self.waiting += 1
         try:
             async with asyncio.timeout(patience):
                 channel = await self._ready_channel()
@@ -245,6 +248,8 @@ class Publisher:
             ):
                 await self.close()
             raise BrokerUnavailableError(f"{exchange}: {_why(error)}") from error
+        finally:
+            self.waiting -= 1
 
     async def close(self) -> None:
         """Ends the connection, if there is one; the next publish opens another."""

@@ -149,12 +149,11 @@ def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], s
     original = delivery.message
     kept = {name: value for name, value in original.headers.items() if not _is_dropped(name)}
     # The creation context of the trace never changes; an event without one begins its trace here.
-    origin = kept.get("traceparent") or (event and event.traceparent) or telemetry.recorded_traceparent(span)
-    if origin:
-        kept["traceparent"] = origin
+    if not telemetry.context_of(delivery.traceparent):
+        kept |= _origin(event, span)
     return aio_pika.Message(
         original.body,
-        headers={**_bounded(kept), **{name: value for name, value in headers.items() if value != ""}},
+        headers={name: value for name, value in {**_bounded(kept), **headers}.items() if value != ""},
         content_type=_short(original.content_type),
         content_encoding=_short(original.content_encoding),
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
@@ -166,6 +165,13 @@ def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], s
         type=_short(original.type),
         app_id=_short(original.app_id),
     )
+
+
+def _origin(event: Event | None, span: Span) -> dict[str, str]:
+    """Where the trace began, for whoever has the copy next: what is not sampled stays so."""
+    if event and telemetry.context_of(event.traceparent or ""):
+        return {"traceparent": event.traceparent or "", "tracestate": event.tracestate or ""}
+    return dict(zip(("traceparent", "tracestate"), telemetry.trace_of(span), strict=True))
 
 
 def _short(text: str | None) -> str | None:
