@@ -11,7 +11,7 @@ INSTRUMENTATION: Final = "notify-worker"
 
 
 class Span(StrEnum):
-    """Names of spans; `PROCESS`, `SEND` and `SETTLE` are followed by the queue or exchange, `RENDER` by the mail."""
+    """Names of spans; `PROCESS`, `SEND` and `SETTLE` are followed by the queue or exchange."""
 
     PROCESS = "process"
     RENDER = "render"
@@ -19,7 +19,7 @@ class Span(StrEnum):
     SMTP_CONNECT = "smtp connect"
     SMTP_STARTTLS = "smtp starttls"
     SMTP_AUTH = "smtp auth"
-    TOKEN = "POST"
+    TOKEN = "POST"  # noqa: S105 - a name, no secret
     SEND = "send"
     SETTLE = "settle"
 
@@ -55,7 +55,7 @@ class Attribute(StrEnum):
 
 
 class Metric(StrEnum):
-    """Names of metrics. Prometheus writes them with underscores, units and, for counters, `_total` at the end."""
+    """Names of metrics; Prometheus writes `_` for each dot, and adds the unit and, for counters, `_total`."""
 
     CONSUMED = "messaging.client.consumed.messages"
     PROCESS_DURATION = "messaging.process.duration"

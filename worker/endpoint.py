@@ -1,7 +1,7 @@
 """A small HTTP endpoint for probes and Prometheus: one short answer a connection, and nothing else.
 
-It is open to whoever reaches it, so what it reads and how long it waits is bounded, and nothing that it says may
-be secret.
+It is open to whoever reaches it, so what it reads and how long it waits is bounded, and nothing that it says
+may be secret.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Endpoint:
     def _say(self, error: OSError, *, again: bool) -> None:
         if not again:
             log.warning(
-                "NOTIFY_HEALTH_ADDRESS cannot be served, and mail goes on without probes and metrics: set it to "
+                "NOTIFY_HEALTH_ADDRESS cannot be served, so mail goes on without probes and metrics: set it to "
                 "another host:port, or to nothing",
                 action=Action.HEALTH,
                 address=f"{self._host}:{self._port}",
@@ -103,6 +103,8 @@ class Endpoint:
             ("Cache-Control", "no-store"),
             ("Connection", "close"),
         ]
+        if connection.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            return b""  # hung up, and nobody hears it
         said = connection.send(h11.Response(status_code=answer.status, headers=headers)) or b""
         if request is not None and request.method == b"HEAD":
             return said

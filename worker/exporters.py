@@ -64,7 +64,7 @@ def export_traces(environ: Mapping[str, str]) -> TracerProvider | None:
 
 
 def export_metrics(environ: Mapping[str, str], scrape: Scrape | None) -> MeterProvider | None:
-    """Collects metrics for `scrape`, and exports them if the standard variables say so, as they do for spans."""
+    """Collects metrics for `scrape`, and exports them if the standard variables say so, as for spans."""
     readers: list[MetricReader] = [scrape.reader()] if scrape else []
     if _exports_by_otlp(environ, "METRICS"):
         readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
@@ -96,9 +96,9 @@ def _exports_by_otlp(environ: Mapping[str, str], signal: str) -> bool:
     protocol = next((environ[name] for name in protocols if environ.get(name)), HTTP)
     if protocol != HTTP:
         log.warning(
-            f"OTLP is exported by {HTTP} only: set {protocols[1]} to it, and the endpoint to the collector's HTTP "
-            "port, such as 4318",
+            "OTLP goes by http/protobuf only: name the collector's HTTP port in the endpoint, such as 4318",
             action=Action.WARN,
+            variable=protocols[1],
         )
     return True
 
@@ -106,7 +106,12 @@ def _exports_by_otlp(environ: Mapping[str, str], signal: str) -> bool:
 def _say_of_unknown(variable: str, wanted: set[str], signal: str) -> None:
     known = {"none", "otlp", "prometheus"} if signal == "METRICS" else {"none", "otlp"}
     if wanted - known:
-        log.warning(f"{variable} takes {' or '.join(sorted(known))}; others are ignored", action=Action.WARN)
+        log.warning(
+            "an exporter of this variable is not there, and is ignored",
+            action=Action.WARN,
+            variable=variable,
+            known=sorted(known),
+        )
 
 
 def _is_disabled(environ: Mapping[str, str]) -> bool:

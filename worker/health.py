@@ -1,15 +1,18 @@
-"""Whether the worker is alive and ready, and what it is like: for whoever restarts it, routes around it, or looks.
+"""Whether the worker is alive and ready, and what it is like: for whoever restarts it, or looks.
 
-Restarting helps against a fault of the worker itself and nothing else. So a mail server or RabbitMQ that is away,
-and a pause on purpose, are no reason; a consumer that is lost and does not come back is one.
+Restarting helps against a fault of the worker itself and nothing else. So a mail server or RabbitMQ that is
+away, and a pause on purpose, are no reason; a consumer that is lost and does not come back is one.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final
 
 from worker import metrics
 from worker.consume import Flow, Pause
+from worker.endpoint import Answer, Page
+from worker.exporters import Scrape
 
 ROUNDS: Final = 60
 """Connections in a row, half a minute at least, over which no consumer came to be."""
@@ -26,19 +29,16 @@ STUCK_SECONDS: Final = 1800.0
 
 def faults_of_life(flow: Flow, now: float, *, awaiting_broker: bool) -> list[str]:
     """Why the worker should be started anew, in sentences; empty while it should not."""
-    return [sentence for holds, sentence in _faults_of_life(flow, now, awaiting_broker) if holds]
-
-
-def _faults_of_life(flow: Flow, now: float, awaiting_broker: bool) -> list[tuple[bool, str]]:  # noqa: FBT001
     expected = not flow.consuming and not flow.pauses
     connected = now - flow.connected_since if flow.connected_since is not None else 0.0
     stuck = any(flow.in_work.values()) and not awaiting_broker and now - flow.moved_at > STUCK_SECONDS
-    return [
+    rules = [
         (expected and flow.rounds >= ROUNDS, f"{flow.rounds} connections to RabbitMQ led to no consumer"),
-        (expected and connected > CONSUMER_SECONDS, f"connected to RabbitMQ for {connected:.0f} s, no consumer"),
+        (expected and connected > CONSUMER_SECONDS, f"{connected:.0f} s on a connection without a consumer"),
         (flow.silences >= SILENCES, "messages wait, none arrives, and opening everything anew did not help"),
         (stuck, f"mail is in work, and nothing has ended for {now - flow.moved_at:.0f} s"),
     ]
+    return [sentence for holds, sentence in rules if holds]
 
 
 def faults_of_readiness(flow: Flow, topology: str) -> list[str]:
@@ -98,3 +98,18 @@ class Health:
         metrics.smtp_sessions.set({(state,): count for state, count in self._sessions().items()})
         metrics.breaker_state.set({(server,): float(away) for server, away in self._breakers().items()})
         metrics.token_expires_in.set({} if token is None else {(): token})
+
+
+def pages(health: Health, scrape: Scrape | None) -> dict[str, Page]:
+    """What the endpoint serves, by path."""
+
+    def scraped(accept: str) -> Answer:
+        health.measure()
+        media_type, body = scrape.page(accept) if scrape else ("text/plain; charset=utf-8", b"")
+        return Answer(HTTPStatus.OK, body, media_type)
+
+    return {
+        "/livez": lambda _: Answer.of(health.alive()),
+        "/readyz": lambda _: Answer.of(health.ready()),
+        "/metrics": scraped,
+    }

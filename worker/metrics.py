@@ -142,7 +142,11 @@ event_age: Final = Spread(
     Metric.EVENT_AGE, AGES, "From the event's time, by the CMS's clock, to its settlement.", Label.LANE
 )
 retries: Final = Tally(
-    Metric.RETRIES, "{message}", "Copies that wait in a retry queue, by the last failure.", Label.TIER, Label.CODE
+    Metric.RETRIES,
+    "{message}",
+    "Copies that wait in a retry queue, by the last failure.",
+    Label.TIER,
+    Label.CODE,
 )
 dead_letters: Final = Tally(
     Metric.DEAD_LETTERS, "{message}", "Dead letters, by class and code.", Label.CLASS, Label.CODE
@@ -177,11 +181,11 @@ token_expires_in: Final = Level(
     Metric.TOKEN_EXPIRES_IN, "s", "How long the OAuth2 token that ends first is good for."
 )
 breaker_state: Final = Level(
-    Metric.BREAKER_STATE, "1", "1 while the mail server counts as away and nothing is taken.", Label.SERVER
+    Metric.BREAKER_STATE, "", "1 while the mail server counts as away and nothing is taken.", Label.SERVER
 )
 broker_connected: Final = Level(
-    Metric.BROKER_CONNECTED, "1", "1 while connected to RabbitMQ to consume, else 0."
+    Metric.BROKER_CONNECTED, "", "1 while connected to RabbitMQ to consume, else 0."
 )
 topology_differs: Final = Level(
-    Metric.TOPOLOGY_DIFFERS, "1", "1 while RabbitMQ's queues and exchanges are not as the worker needs them."
+    Metric.TOPOLOGY_DIFFERS, "", "1 while RabbitMQ's queues and exchanges are not as the worker needs them."
 )

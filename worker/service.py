@@ -19,16 +19,19 @@ import structlog
 from aio_pika.abc import AbstractConnection
 
 from contracts.signals import Action
-from contracts.topology import Lane, journal_stream, journal_topology, topology
-from worker import __version__
+from contracts.topology import DEAD_QUEUES, Lane, dead_queue, journal_stream, journal_topology, topology
+from worker import __version__, metrics
 from worker.address import Mailbox, parse_mailbox
 from worker.adoption import Runs
-from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, made_ready
+from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, depths, made_ready
 from worker.connector import Connector
 from worker.consume import Consumers, Pause
 from worker.copies import Copies
 from worker.declare import NotDeclaredError, TopologyDiffersError, declare
 from worker.deliver import Courier
+from worker.endpoint import Endpoint
+from worker.exporters import Scrape
+from worker.health import Health, pages
 from worker.journal import Journal, JournalMissingError
 from worker.logins import Logins
 from worker.outage import Outage, guard
@@ -46,6 +49,7 @@ from worker.smtp.opening import open_session, trust
 from worker.smtp.plan import ConnectionPlan, faults, plan, warnings
 from worker.smtp.pool import Limits, Pool
 from worker.smtp.session import Session
+from worker.worker_settings import host_and_port
 
 TIDY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
@@ -57,16 +61,20 @@ MAILS_PER_SESSION: Final = 2
 log = structlog.get_logger()
 
 
-async def run(settings: Settings) -> None:
-    """The worker's whole life. Raises TemplatesError, BrokerRefusedError and TopologyDiffersError at start."""
-    await Service(settings).run()
+async def run(settings: Settings, scrape: Scrape | None = None) -> None:
+    """The worker's whole life; `scrape` reads its metrics.
+
+    Raises TemplatesError, BrokerRefusedError and TopologyDiffersError at start.
+    """
+    await Service(settings, scrape).run()
 
 
 class Service:
     """The worker: all parts, put together from `settings`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, scrape: Scrape | None = None) -> None:
         self._settings = settings
+        self._scrape = scrape
         own = settings.worker
         self._broker_url = own.broker_url.get_secret_value()
         self._tls = trust(own.smtp_ca_file)
@@ -82,6 +90,7 @@ class Service:
         self._recent, self._runs = RecentMails(), Runs()
         self._journal = self._make_journal()
         self._consumers = self._make_consumers()
+        self._health = self._make_health()
 
     async def run(self) -> None:
         """Works until SIGTERM or SIGINT, then drains; a second signal forces the end.
@@ -89,15 +98,16 @@ class Service:
         Raises BrokerRefusedError and TopologyDiffersError at start.
         """
         stop, force = _signals()
+        serving = asyncio.create_task(self._serve_health())
         living = asyncio.create_task(self._live())
         await _either(stop.wait(), living)
         if living.done():
             await living
         draining = asyncio.create_task(self._drain())
         await _either(force.wait(), draining)
-        for task in (draining, living):
+        for task in (draining, living, serving):
             task.cancel()
-        await asyncio.wait({draining, living}, timeout=CLOSE_SECONDS)
+        await asyncio.wait({draining, living, serving}, timeout=CLOSE_SECONDS)
         await self._close()
 
     async def _live(self) -> None:
@@ -173,7 +183,21 @@ class Service:
                 Lane.STANDARD: sessions * STANDARD_PREFETCH_PER_SESSION,
             },
             process=self._make_pipeline().process,
+            tend=self._tend,
         )
+
+    def _make_health(self) -> Health:
+        return Health(
+            flow=lambda: self._consumers.flow,
+            awaiting_broker=lambda: self._publisher.waiting > 0,
+            sessions=lambda: {state: self._pool.stats()[state] for state in ("busy", "idle")},
+            token_seconds=self._tokens.expires_in,
+            breakers=lambda: self._outage.breakers,
+        )
+
+    async def _serve_health(self) -> None:
+        if address := self._settings.worker.health_address:
+            await Endpoint(*host_and_port(address), pages(self._health, self._scrape)).run()
 
     def _make_pipeline(self) -> Pipeline:
         own = self._settings.worker
@@ -244,13 +268,24 @@ class Service:
 
     async def _redeclare(self, connection: AbstractConnection) -> None:
         """What was deleted at the broker is there again; what differs by now is said, and work goes on."""
+        differs = ""
         try:
             await declare(connection, topology(self._settings.worker.prefix))
         except (TopologyDiffersError, NotDeclaredError, BrokerRefusedError) as error:
-            log.error("the topology is no longer the worker's", action=Action.WARN, error=str(error))
+            differs = str(error)
+            if differs != self._health.topology:
+                log.error("the topology is no longer the worker's", action=Action.WARN, error=differs)
+        self._health.topology = differs
+
+    async def _tend(self, connection: AbstractConnection) -> None:
+        await self._redeclare(connection)
+        names = [dead_queue(name, self._settings.worker.prefix) for name in (*DEAD_QUEUES, "unroutable")]
+        found = await depths(connection, names)
+        metrics.dead_depth.set({(name,): float(count) for name, count in found.items()})
 
     async def _tidy(self) -> None:
         while True:
+            self._health.measure()
             await asyncio.sleep(TIDY_SECONDS)
             self._pool.close_worn_sessions()
 

@@ -69,7 +69,7 @@ def span(name: str, kind: SpanKind = SpanKind.INTERNAL, **options: Any) -> Itera
             raise
 
 
-def describe(attributes: Mapping[Attribute, AttributeValue]) -> None:
+def describe(attributes: Mapping[str, AttributeValue]) -> None:
     """Says more of the span around, if there is one that is recorded."""
     trace.get_current_span().set_attributes(attributes)
 

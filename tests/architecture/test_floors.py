@@ -11,7 +11,11 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 
 FLOORS: Final[tuple[tuple[str, str], ...]] = (
-    ("ground", "worker errors settings settings_file worker_settings telemetry address redact tolerance"),
+    (
+        "ground",
+        """worker errors settings settings_file worker_settings telemetry metrics exporters address redact
+        tolerance""",
+    ),
     (
         "pure deciders",
         """decode render addressees answers canvas contents look piece placeholders proofread specimens
@@ -23,13 +27,13 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
-        logins management outage publish survey
+        logins management outage publish survey endpoint
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
-    ("composed steps", "consume deliver approach"),
+    ("composed steps", "consume deliver approach health"),
     ("life cycle", "service"),
-    ("commands", "cli screens check preview send_test __main__"),
+    ("commands", "cli screens check preview send_test probe __main__"),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
 
@@ -50,7 +54,7 @@ FORBIDDEN: Final[tuple[tuple[str, str, str], ...]] = (
 """Module or package, what it must not import, and why."""
 
 READERS_OF_SETTINGS: Final = {
-    f"worker.{module}" for module in ("settings", "service", "check", "send_test", "cli", "screens")
+    f"worker.{module}" for module in ("settings", "service", "check", "send_test", "cli", "screens", "probe")
 }
 
 

@@ -142,9 +142,7 @@ def _tell(outcome: Accepted | Refused | Broken) -> None:
         return
     reply = outcome.reply
     metrics.smtp_replies.add(str(reply.code))
-    telemetry.describe(
-        {Attribute.SMTP_STATUS_CODE: reply.code, Attribute.SMTP_ENHANCED_CODE: reply.enhanced}
-    )
+    telemetry.describe({Attribute.SMTP_STATUS_CODE: reply.code, Attribute.SMTP_ENHANCED_CODE: reply.enhanced})
 
 
 def _failure(
