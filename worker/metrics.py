@@ -6,7 +6,7 @@ once, and cost nothing while nobody collects.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
@@ -23,12 +23,7 @@ _NOWHERE: Final = Context()
 """No span: no example trace is kept, and looking one up costs something."""
 
 
-class _Instrument(Protocol):
-    def offer_to(self, meter: Meter) -> None:
-        """Lets `meter` collect it."""
-
-
-_ALL: Final[list[_Instrument]] = []
+_ALL: Final[list["Tally | Level | Spread"]] = []
 
 
 def offer_to(meter: Meter) -> None:
