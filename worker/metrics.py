@@ -11,6 +11,7 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 
+from contracts.dead_letter import ABOUT
 from contracts.signals import Label, Metric
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -33,12 +34,23 @@ def offer_to(meter: Meter) -> None:
 
 
 class Tally:
-    """A counter with a value for each of `labels`."""
+    """A counter with a value for each of `labels`.
 
-    def __init__(self, name: Metric, unit: str, description: str, *labels: Label) -> None:
+    Where `known` has the values that there can be, each is told as 0 from the beginning: Prometheus sees no
+    increase in what begins with 1.
+    """
+
+    def __init__(
+        self,
+        name: Metric,
+        unit: str,
+        description: str,
+        *labels: Label,
+        known: Iterable[tuple[str, ...]] = (),
+    ) -> None:
         self._about = name, unit, description
         self._labels = labels
-        self._counts: dict[tuple[str, ...], int] = {}
+        self._counts: dict[tuple[str, ...], int] = dict.fromkeys(known, 0)
         _ALL.append(self)
 
     def add(self, *values: str) -> None:
@@ -144,17 +156,26 @@ retries: Final = Tally(
     Label.CODE,
 )
 dead_letters: Final = Tally(
-    Metric.DEAD_LETTERS, "{message}", "Dead letters, by class and code.", Label.CLASS, Label.CODE
+    Metric.DEAD_LETTERS,
+    "{message}",
+    "Dead letters, by class and code.",
+    Label.CLASS,
+    Label.CODE,
+    known=[(about.dead_class, reason) for reason, about in ABOUT.items()],
 )
-expired: Final = Tally(Metric.EXPIRED, "{message}", "Dead letters that were not sent in time.")
+expired: Final = Tally(Metric.EXPIRED, "{message}", "Dead letters that were not sent in time.", known=[()])
 redeliveries: Final = Tally(
     Metric.REDELIVERIES,
     "{message}",
     "Deliveries that RabbitMQ repeated: adopted by the run that had them, settled before, or run again.",
     Label.RESULT,
+    known=[("adopted",), ("settled",), ("rerun",)],
 )
 duplicates_prevented: Final = Tally(
-    Metric.DUPLICATES_PREVENTED, "{mail}", "Mails that were not sent again, since they had been."
+    Metric.DUPLICATES_PREVENTED,
+    "{mail}",
+    "Mails that were not sent again, since they had been.",
+    known=[()],
 )
 inflight: Final = Level(Metric.INFLIGHT, "{message}", "Deliveries in work.", Label.LANE)
 prefetch_utilization: Final = Level(
