@@ -57,6 +57,7 @@ RESERVED_WHERE_LIMITED: Final = 1
 STANDARD_PREFETCH_PER_SESSION: Final = 4
 URGENT_PREFETCH_PER_SESSION: Final = 2  # so that one is waiting whenever a session comes free
 MAILS_PER_SESSION: Final = 2
+LOOKS_PER_DECLARATION: Final = 3  # so every half a minute
 
 log = structlog.get_logger()
 
@@ -91,6 +92,7 @@ class Service:
         self._journal = self._make_journal()
         self._consumers = self._make_consumers()
         self._health = self._make_health()
+        self._looks = 0
 
     async def run(self) -> None:
         """Works until SIGTERM or SIGINT, then drains; a second signal forces the end.
@@ -278,7 +280,9 @@ class Service:
         self._health.topology = differs
 
     async def _tend(self, connection: AbstractConnection) -> None:
-        await self._redeclare(connection)
+        self._looks += 1
+        if self._looks % LOOKS_PER_DECLARATION == 0:
+            await self._redeclare(connection)
         names = [dead_queue(name, self._settings.worker.prefix) for name in (*DEAD_QUEUES, "unroutable")]
         found = await depths(connection, names)
         metrics.dead_depth.set({(name,): float(count) for name, count in found.items()})
