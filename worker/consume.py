@@ -262,6 +262,7 @@ class Consumers:
                     if silence.at(lane, self._arrived[lane], waiting if self._has_room(lane) else 0):
                         self._silences += 1
                         lose(lost, f"{waiting} messages wait in the {lane} lane and none arrives")
+                        return
                 if self._tend:
                     await self._tend(connection)
         except BROKER_ERRORS as error:

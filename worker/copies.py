@@ -150,10 +150,11 @@ def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], s
     kept = {name: value for name, value in original.headers.items() if not _is_dropped(name)}
     # The creation context of the trace never changes; an event without one begins its trace here.
     if not telemetry.context_of(delivery.traceparent):
+        kept.pop("tracestate", None)
         kept |= _origin(event, span)
     return aio_pika.Message(
         original.body,
-        headers={name: value for name, value in {**_bounded(kept), **headers}.items() if value != ""},
+        headers={**_bounded(kept), **{name: value for name, value in headers.items() if value != ""}},
         content_type=_short(original.content_type),
         content_encoding=_short(original.content_encoding),
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
@@ -169,9 +170,11 @@ def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], s
 
 def _origin(event: Event | None, span: Span) -> dict[str, str]:
     """Where the trace began, for whoever has the copy next: what is not sampled stays so."""
-    if event and telemetry.context_of(event.traceparent or ""):
-        return {"traceparent": event.traceparent or "", "tracestate": event.tracestate or ""}
-    return dict(zip(("traceparent", "tracestate"), telemetry.trace_of(span), strict=True))
+    parent, state = telemetry.trace_of(span)
+    if event and event.traceparent and telemetry.context_of(event.traceparent):
+        parent, state = event.traceparent, event.tracestate or ""
+    headers = {"traceparent": parent, "tracestate": state}
+    return {name: value for name, value in headers.items() if value}
 
 
 def _short(text: str | None) -> str | None:

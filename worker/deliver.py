@@ -136,17 +136,18 @@ class Courier:
             Attribute.SMTP_SESSION_REUSED: slot.sent > 0,
         }
         began = time.monotonic()
-        with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes):
-            reply = await slot.session.send(
-                sender.address,
-                mail.letter.to.address,
-                message,
-                smtputf8=needs_smtputf8(mail.letter),
-                pace=self._paces[plan],
-                ending=partial(self._pool.hand_on, plan, slot),
-            )
-        metrics.smtp_send_duration.record(time.monotonic() - began, f"{plan.host}:{plan.port}")
-        return reply
+        try:
+            with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes):
+                return await slot.session.send(
+                    sender.address,
+                    mail.letter.to.address,
+                    message,
+                    smtputf8=needs_smtputf8(mail.letter),
+                    pace=self._paces[plan],
+                    ending=partial(self._pool.hand_on, plan, slot),
+                )
+        finally:
+            metrics.smtp_send_duration.record(time.monotonic() - began, f"{plan.host}:{plan.port}")
 
 
 def _check_expiry(mail: Mail) -> None:

@@ -4,6 +4,7 @@ Metrics can also be read at the worker's own endpoint. What is wanted nowhere is
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -80,8 +81,9 @@ def flush(*providers: Provider | None) -> None:
     last = [threading.Thread(target=it.shutdown, daemon=True) for it in providers if it is not None]
     for thread in last:
         thread.start()
+    end = time.monotonic() + FLUSH_SECONDS
     for thread in last:
-        thread.join(FLUSH_SECONDS)
+        thread.join(max(end - time.monotonic(), 0.0))
 
 
 def _exports_by_otlp(environ: Mapping[str, str], signal: str) -> bool:

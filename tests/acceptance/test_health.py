@@ -133,7 +133,7 @@ async def test_prometheus_reads_what_became_of_the_mail(world: World, asked: Ask
     assert await asked.samples("notify_smtp_replies_total") == {("250",): 2, ("550",): 1}
     assert await asked.samples("notify_event_age_seconds_count") == {("standard",): 1, ("urgent",): 1}
     assert await asked.samples("notify_inflight") == {("standard",): 0, ("urgent",): 0}
-    assert sum((await asked.samples("notify_smtp_send_duration_seconds_count")).values()) == 2
+    assert sum((await asked.samples("notify_smtp_send_duration_seconds_count")).values()) == 3
     assert (await asked.samples("process_resident_memory_bytes"))[()] > 0
 
     async def dead() -> float:

@@ -1,5 +1,6 @@
 """One trace from the CMS to the server's 250, exported by the standard variables to a real OTLP receiver."""
 
+import time
 from collections.abc import AsyncIterator
 
 import aio_pika
@@ -10,6 +11,8 @@ from tests.acceptance.conftest import World
 from tests.support.amqp import until
 from tests.support.examples import SYSTEM, WORKFLOW, fresh_example
 from tests.support.otlp import Receiver, receiving
+from tests.support.ports import silent_port
+from worker.exporters import FLUSH_SECONDS
 from worker.retry import BLIP_TRIES
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -151,3 +154,14 @@ async def test_the_standard_sampler_decides_about_events_without_a_trace(
 def number(span: Span, name: str) -> int:
     """The value of an attribute that is a number."""
     return next(int(it.value.int_value) for it in span.attributes if it.key == name)
+
+
+async def test_a_silent_collector_holds_up_neither_mail_nor_the_end(world: World) -> None:
+    """It takes connections and never answers; what it did not take is lost, and no mail is."""
+    with silent_port() as port:
+        await world.publish(fresh_example(SYSTEM))
+        worker = await world.worker(OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
+        await worker.until_said(outcome="delivered", times=2)
+        begun = time.monotonic()
+        assert await worker.stop() == 0
+        assert time.monotonic() - begun < 2 * FLUSH_SECONDS + 3

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from worker import probe
 from worker.settings import SETTINGS_FILE, load, rows
 from worker.template_files import VARIANTS
 
@@ -117,6 +118,13 @@ def test_the_image_runs_the_worker_without_root_and_without_build_tools() -> Non
     assert re.fullmatch(r"USER [1-9]\d*:[1-9]\d*", user)
     assert "STOPSIGNAL SIGTERM" in LAST_STAGE
     assert LAST_STAGE[-2:] == ['ENTRYPOINT ["notify-worker"]', 'CMD ["run"]']
+
+
+def test_the_engine_asks_the_worker_how_it_is() -> None:
+    """The image whether a new start would help, the compose file whether it is ready."""
+    (check,) = [line for line in LAST_STAGE if line.startswith("HEALTHCHECK ")]
+    assert check.endswith('CMD ["python", "-m", "worker.probe"]')
+    assert SERVICES["worker"]["healthcheck"]["test"] == ["CMD", "python", "-m", "worker.probe", probe.READY]
 
 
 def test_the_image_says_what_it_is_and_what_is_in_it() -> None:

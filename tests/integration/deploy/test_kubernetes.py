@@ -16,6 +16,7 @@ from tests.support.node import CHECKERS, node_for
 from worker import __version__
 from worker.pipeline import BUDGET_SECONDS
 from worker.settings import SETTINGS_FILE, load, rows
+from worker.worker_settings import host_and_port
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "kubernetes"
 BASE, KEDA, EXAMPLE = FOLDER / "base", FOLDER / "keda", FOLDER / "overlays" / "example"
@@ -181,3 +182,21 @@ def test_what_a_broker_refuses_is_not_tried_again() -> None:
     assert rule["onExitCodes"]["values"] == [2]
     assert rule["onExitCodes"]["containerName"] == CONTAINERS["Job"]["name"]
     assert CONTAINERS["Job"]["args"] == ["topology", "apply"]
+
+
+def test_probes_and_prometheus_ask_where_the_worker_answers() -> None:
+    """At the pod's address, by paths that it serves; the network policy lets Prometheus in there."""
+    container = CONTAINERS["Deployment"]
+    host, port = host_and_port(ENVIRONMENT["NOTIFY_HEALTH_ADDRESS"]["value"])
+    assert (host, container["ports"]) == ("0.0.0.0", [{"name": "health", "containerPort": port}])
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("liveness", "readiness", "startup")}
+    assert {name: it["path"] for name, it in probes.items()} == {
+        "liveness": "/livez",
+        "readiness": "/readyz",
+        "startup": "/livez",
+    }
+    assert {it["port"] for it in probes.values()} == {"health"}
+    annotations = PODS["Deployment"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(port)
+    policy = read(BASE / "networkpolicy.yaml")["spec"]["ingress"]
+    assert [it["port"] for rule in policy for it in rule["ports"]] == [port]
