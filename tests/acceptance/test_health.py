@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.dead_letter import Reason
 from contracts.signals import Metric
 from contracts.topology import Lane, dead_queue, work_queue
 from deploy.local.rabbitmq import PrivateRabbitMQ
@@ -129,7 +130,11 @@ async def test_prometheus_reads_what_became_of_the_mail(world: World, asked: Ask
         ("recipient-refused", system, "dead"): 1,
         ("", reset, "delivered"): 1,
     }
-    assert await asked.samples("notify_dead_letters_total") == {("rejected", "recipient-refused"): 1}
+    dead_letters = await asked.samples("notify_dead_letters_total")
+    assert {labels: count for labels, count in dead_letters.items() if count} == {
+        ("rejected", "recipient-refused"): 1
+    }
+    assert len(dead_letters) == len(Reason)
     assert await asked.samples("notify_smtp_replies_total") == {("250",): 2, ("550",): 1}
     assert await asked.samples("notify_event_age_seconds_count") == {("standard",): 1, ("urgent",): 1}
     assert await asked.samples("notify_inflight") == {("standard",): 0, ("urgent",): 0}
