@@ -20,6 +20,7 @@ from worker import __version__, preview, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 from worker.check import check, unreadable
+from worker.commands import whereis
 from worker.declare import NotDeclaredError, TopologyDiffersError
 from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
@@ -45,6 +46,7 @@ app = typer.Typer(
 
 topology_app = typer.Typer(help="The exchanges, queues and bindings at the broker.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
+app.command("whereis")(whereis.command)
 
 SettingsFile = Annotated[
     Path | None,

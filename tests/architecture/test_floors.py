@@ -17,19 +17,19 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         """decode render addressees answers canvas contents look piece placeholders proofread specimens
         stationery template_files template_names wording writing mime outcome verdict retry owed findings
         smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pace smtp.pool
-        smtp.certificate smtp.claims
+        smtp.certificate smtp.claims trail
         sender sender.spf_record sender.spf_macros""",
     ),
     (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
-        logins management outage publish survey
+        logins management outage publish survey stream depths
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
-    ("composed steps", "consume deliver approach"),
+    ("composed steps", "consume deliver approach whereabouts whereis"),
     ("life cycle", "service"),
-    ("commands", "cli screens check preview send_test __main__"),
+    ("commands", "cli screens check preview send_test __main__ commands commands.shell commands.whereis"),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
 
@@ -50,7 +50,8 @@ FORBIDDEN: Final[tuple[tuple[str, str, str], ...]] = (
 """Module or package, what it must not import, and why."""
 
 READERS_OF_SETTINGS: Final = {
-    f"worker.{module}" for module in ("settings", "service", "check", "send_test", "cli", "screens")
+    f"worker.{module}"
+    for module in ("settings", "service", "check", "send_test", "cli", "screens", "commands.shell")
 }
 
 
