@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aio_pika.abc import AbstractConnection
 
-from contracts.topology import DEAD_QUEUES, dead_queue, dead_stream, journal_stream
+from contracts.topology import DEAD_QUEUES, Lane, dead_queue, dead_stream, journal_stream, work_queue
 from worker.broker import BrokerRefusedError
 from worker.depths import Depth, depths
 from worker.stream import Piece, Start, StreamMissingError, pieces
@@ -31,7 +31,7 @@ class Found:
     """What is known of a mail or event: its life, oldest first, and where it is.
 
     `lacks` says why a stream could not be searched. `begins` is the time of the first record that was searched,
-    RFC 3339. `depths` are those of the queues that may have it: where nothing was found, of all dead queues.
+    RFC 3339. `depths` are those of the queues that may have it: where nothing was found, of all that hold events.
     """
 
     facts: list[Fact]
@@ -49,7 +49,7 @@ async def find(
     since: datetime | None = None,
     progress: Progress = lambda _share: None,
 ) -> Found:
-    """Looks for what is `sought`; `since`, aware, seeks in the journal instead of reading it from its beginning.
+    """Looks for what is `sought`; `since`, aware, seeks in the journal instead of reading all of it.
 
     Raises BrokerUnavailableError, and BrokerRefusedError where the broker does not let this user in.
     """
@@ -61,7 +61,7 @@ async def find(
             lack = await _searched(connection, prefix, search, progress)
         now = datetime.now(UTC)
         found = places(search.facts, prefix, now)
-        queues = [place.queue for place in found if place.queue] or _dead_queues(prefix)
+        queues = [place.queue for place in found if place.queue] or _every_queue(prefix)
         return Found(search.facts, found, await depths(connection, queues), begins=search.first_at, lacks=lack)
 
 
@@ -96,5 +96,6 @@ def _start(search: Search) -> Start:
         return search.since or "first"
 
 
-def _dead_queues(prefix: str) -> list[str]:
-    return [dead_queue(name, prefix) for name in (*DEAD_QUEUES, "unroutable")]
+def _every_queue(prefix: str) -> list[str]:
+    dead = (dead_queue(name, prefix) for name in (*DEAD_QUEUES, "unroutable"))
+    return [*(work_queue(lane, prefix) for lane in Lane), *dead]

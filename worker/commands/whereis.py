@@ -1,7 +1,7 @@
 """`whereis`: arguments and printing only."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -19,6 +19,13 @@ from worker.trail import Fact, Sought, moment
 from worker.whereabouts import Place, in_words, next_step
 
 SHOWN_OF_A_NAME: Final = 8
+_SAID_ONCE: Final = {
+    "event": "event",
+    "type": "of type",
+    "trace": "trace",
+    "worker": "by",
+    "settings_rev": "settings",
+}
 _COLOURS: Final = {
     "delivered": "green",
     "suppressed": "dim",
@@ -108,46 +115,48 @@ def _document(found: whereis.Found, now: datetime) -> dict[str, Any]:
 
 
 def _print(found: whereis.Found, now: datetime) -> None:
-    several = len({fact.event for fact in found.facts}) > 1
-    lines = [_line(fact, several=several) for fact in found.facts]
-    nows = [("now", place.state, _mails(place), in_words(place, found.depths, now)) for place in found.places]
+    lines = list(_lines(found.facts))
+    lines += [
+        ("now", place.state, _mails(place), _printable(in_words(place, found.depths, now)))
+        for place in found.places
+    ]
     console = Console()
     if console.is_terminal:
-        console.print(_table([*lines, *nows]))
+        console.print(_table(lines))
     else:
-        screens.print_plain(("AT", "WHAT", "MAIL", "SAYS"), [*lines, *nows])
+        screens.print_plain(("AT", "WHAT", "MAIL", "SAYS"), lines)
     sys.stdout.flush()
 
 
-def _line(fact: Fact, *, several: bool) -> tuple[str, str, str, str]:
-    return (
-        fact.at.replace("T", " ").removesuffix("Z"),
-        fact.what,
-        fact.mail[:SHOWN_OF_A_NAME] or "-",
-        _printable("; ".join(_says(fact, several=several))),
-    )
+def _lines(facts: Iterable[Fact]) -> Iterator[tuple[str, str, str, str]]:
+    """A line a fact; what is new of event, trace, worker and settings is said with the fact where it begins."""
+    before = Fact("", "")
+    for fact in facts:
+        at = fact.at.replace("T", " ").removesuffix("Z")
+        says = "; ".join([*_says(fact), *_new(fact, before)])
+        yield at, fact.what, fact.mail[:SHOWN_OF_A_NAME] or "-", _printable(says)
+        before = fact
 
 
-def _says(fact: Fact, *, several: bool) -> Iterator[str]:
+def _says(fact: Fact) -> Iterator[str]:
     said = ": ".join(filter(None, (fact.code, fact.detail)))
     if said:
         yield said
     if fact.unknown:
         yield "the server may have taken it, no reply came"
+    if fact.attempt > 1:
+        yield f"attempt {fact.attempt}"
     if fact.tier:
         yield f"again in {fact.tier}"
     if fact.dead_id:
         yield f"dead letter {fact.dead_id}"
-    if fact.attempt > 1:
-        yield f"attempt {fact.attempt}"
-    if several and fact.event:
-        yield f"event {fact.event}"
-    by = [
-        f"by {fact.worker}" if fact.worker else "",
-        f"settings {fact.settings_rev}" if fact.settings_rev else "",
-    ]
-    if any(by):
-        yield ", ".join(filter(None, by))
+
+
+def _new(fact: Fact, before: Fact) -> Iterator[str]:
+    for name, says in _SAID_ONCE.items():
+        value = getattr(fact, name)
+        if value and value != getattr(before, name):
+            yield f"{says} {value}"
 
 
 def _printable(text: str) -> str:
@@ -184,11 +193,12 @@ def _nothing(found: whereis.Found, since: datetime | None) -> Iterator[str]:
     if found.begins:
         asked = f"since {since:%Y-%m-%d %H:%M} UTC" if since else f"which begins at {found.begins}"
         yield f"Nothing in the journal, {asked}, bears this id. An address is in none of its records."
-        yield "An event that no worker has taken yet has no record: it waits in a work queue."
+        yield "An event that no worker has taken yet has no record."
     elif found.lacks:
         yield "Without the journal only the worker's log tells: search it for event_id, trace_id or mail."
     else:
         yield "The journal is empty: no worker has written to it yet."
-    waiting = {queue: depth.messages for queue, depth in found.depths.items() if depth.messages}
-    for queue, count in waiting.items():
-        yield f"{queue} holds {count}; to look there: notify-worker dead list"
+    for queue, depth in found.depths.items():
+        if depth.messages:
+            look = "; to look there: notify-worker dead list" if ".dead." in queue else ""
+            yield f"{queue} holds {depth.messages}{look}"
