@@ -11,7 +11,6 @@ import webbrowser
 from collections.abc import AsyncIterable, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Final, Never, TypeVar
-from urllib.parse import urlsplit
 
 import typer
 
@@ -20,7 +19,7 @@ from worker import __version__, preview, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 from worker.check import check, unreadable
-from worker.commands import whereis
+from worker.commands import doctor, whereis
 from worker.declare import NotDeclaredError, TopologyDiffersError
 from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
@@ -47,6 +46,7 @@ app = typer.Typer(
 topology_app = typer.Typer(help="The exchanges, queues and bindings at the broker.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
 app.command("whereis")(whereis.command)
+app.command("doctor")(doctor.command)
 
 SettingsFile = Annotated[
     Path | None,
@@ -71,13 +71,6 @@ def _dns_server(text: str) -> Server:
         raise typer.BadParameter("write an IP address, with a port if it is not 53: 192.0.2.1:5353") from None
 
 
-def _web_address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise typer.BadParameter("write an http:// or https:// URL, such as http://localhost:15672")
-    return text
-
-
 From = Annotated[
     Mailbox | None,
     typer.Option(
@@ -93,7 +86,7 @@ ManagementUrl = Annotated[
     str | None,
     typer.Option(
         "--management",
-        parser=_web_address,
+        parser=doctor.web_address,
         metavar="URL",
         help="RabbitMQ's management API, such as http://localhost:15672, to see bindings too.",
         show_default="bindings are not seen",

@@ -155,10 +155,10 @@ class Search:
         """A message of the journal."""
         self.seen += 1
         if not self.first_at:
-            self.first_at = Fact.read(_parsed(body.partition(b"\n")[0]), {}).at
+            self.first_at = Fact.read(parsed(body.partition(b"\n")[0]), {}).at
         if self._is_in(body):
             for line in filter(self._is_in, body.splitlines()):
-                self._add(Fact.read(_parsed(line), headers))
+                self._add(Fact.read(parsed(line), headers))
 
     def see_dead(self, headers: Mapping[str, Any], body: bytes) -> None:
         """A message of the stream of dead letters: a copy of one, or a note that some were taken out."""
@@ -195,7 +195,7 @@ class Search:
             self._facts.append(fact)
 
     def _add_removal(self, how: str, body: bytes) -> None:
-        note = _parsed(body)
+        note = parsed(body)
         ids = note.get("ids")
         for dead in [fact for fact in self._facts if fact.what == What.DEAD and fact.dead_id]:
             if isinstance(ids, list) and dead.dead_id in ids:
@@ -205,7 +205,8 @@ class Search:
                 )
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def parsed(line: bytes) -> dict[str, Any]:
+    """The fields of a line of JSON; none of anything else."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -237,7 +238,7 @@ def _made_by_broker(headers: Mapping[str, Any], body: bytes) -> Fact | None:
     death = deaths[0] if isinstance(deaths, list) and deaths else None
     if not isinstance(death, dict):
         return None
-    event, time = _parsed(body), death.get("time")
+    event, time = parsed(body), death.get("time")
     about = {
         "at": rfc3339(time) if isinstance(time, datetime) else "",
         "what": What.DEAD.value,

@@ -31,7 +31,7 @@ class Found:
     """What is known of a mail or event: its life, oldest first, and where it is.
 
     `lacks` says why a stream could not be searched. `begins` is the time of the first record that was searched,
-    RFC 3339. `depths` are those of the queues that may have it: where nothing was found, of all that hold events.
+    RFC 3339. `depths` are those of the queues that may have it, of all where nothing was found.
     """
 
     facts: list[Fact]
