@@ -91,11 +91,14 @@ async def _properties(connection: AbstractConnection) -> Mapping[str, Any]:
 
 
 async def _seen(url: URL, management: str | None) -> Seen:
-    api = Management.beside(str(url), management or _usual(url))
+    address = management or _usual(url)
+    api = Management.beside(str(url), address)
     try:
         bindings, queues = await api.bindings(), await api.queues()
         there = await api.clock()
-    except (BrokerUnavailableError, BrokerRefusedError) as error:
+    except BrokerUnavailableError as error:
+        return Seen(why_not=str(error) if management else f"nobody answers at {address}.")
+    except BrokerRefusedError as error:
         return Seen(why_not=str(error))
     ahead = (datetime.now(UTC) - there).total_seconds() if there else None
     return Seen(bindings, queues, await _disabled_flags(api), ahead)
@@ -103,10 +106,8 @@ async def _seen(url: URL, management: str | None) -> Seen:
 
 def _usual(url: URL) -> str:
     """Where the management API usually is. A broker that is spoken to in TLS is never asked without it."""
-    secure = url.scheme == "amqps"
-    return str(
-        URL.build(scheme="https" if secure else "http", host=url.host or "", port=15671 if secure else 15672)
-    )
+    scheme, port = ("https", 15671) if url.scheme == "amqps" else ("http", 15672)
+    return str(URL.build(scheme=scheme, host=url.host or "", port=port))
 
 
 async def _disabled_flags(api: Management) -> list[str] | None:
@@ -117,8 +118,10 @@ async def _disabled_flags(api: Management) -> list[str] | None:
 
 
 def _unseen(why: str, *, given: bool) -> Finding:
-    text = f"Bindings, policies, feature flags and the broker's clock are not seen: {why}"
-    hint = "notify-worker doctor --management http://HOST:15672 asks another address, with another user in it"
+    text = f"No management API, so bindings, policies, feature flags and the broker's clock are not seen: {why}"
+    hint = (
+        "Run: notify-worker doctor --management http://USER:PASSWORD@HOST:15672, with a user tagged management."
+    )
     return remark("broker", text, Mark.WARNING if given else Mark.UNCLEAR, hint)
 
 
@@ -138,7 +141,7 @@ async def _rights(connection: AbstractConnection, url: URL, prefix: str) -> Asyn
 def _permit(url: URL, prefix: str) -> str:
     allowed = permissions(prefix)[Role.WORKER]
     arguments = (virtual_host(url), url.user or "guest", *(allowed[right] for right in Right))
-    return f"rabbitmqctl set_permissions --vhost {shlex.join(arguments)}"
+    return f"Run: rabbitmqctl set_permissions --vhost {shlex.join(arguments)}"
 
 
 async def _surveyed(
@@ -161,12 +164,12 @@ async def _journal(
             await _heard(connection, stream, heard)
     except StreamMissingError as error:
         text = f"{error} What was sent before a restart is not known then, and whereis has nothing to go by."
-        return [remark("journal", text, hint=APPLY)]
+        return [remark("journal", text, hint=f"Run: {APPLY}")]
     except BrokerRefusedError as error:
         return [remark("journal", str(error), hint=_permit(here.url, here.prefix))]
     except TimeoutError:
         text = f"Reading the last hours of {stream} took longer than {READ_SECONDS:.0f} s."
-        return [remark("journal", text, Mark.UNCLEAR)]
+        return [*vitals.told(heard, settings_rev), remark("journal", text, Mark.UNCLEAR)]
     return list(vitals.told(heard, settings_rev))
 
 

@@ -12,11 +12,14 @@ from typing import Any, Final, Self
 
 from pydantic_core import to_json
 
-from contracts.dead_letter import header_name, rfc3339
+from contracts.dead_letter import Reason, header_name, rfc3339
 from contracts.journal import SETTINGS_REV_HEADER, WORKER_HEADER, What
 
 REMOVAL_HEADER: Final = "notify-removal"
 """In the stream of dead letters: a note that some were taken out of their queue, and how."""
+
+FIRST_DEATH_QUEUE: Final = "x-first-death-queue"
+"""The worker's own dead letters have lost such headers."""
 
 _NAMED: Final = re.compile(
     r"(?i)^(?:message-id|traceparent|event[_-]?id|trace[_-]?id|dead[_-]?id|mail)\s*[:=]\s*"
@@ -86,7 +89,7 @@ class Sought:
 class Fact:
     """One thing that happened: the fields of a record of the journal, and who wrote it under which settings.
 
-    `at` is RFC 3339 in UTC. `what` is one of the journal's words, or how a dead letter was taken out of its
+    `at` is RFC 3339 in UTC, empty where nobody noted it. `what` is one of the journal's words, or how a dead letter was taken out of its
     queue: `retried`, `discarded` or `edited`.
     """
 
@@ -165,15 +168,15 @@ class Search:
         if REMOVAL_HEADER in headers:
             self._add_removal(str(headers[REMOVAL_HEADER]), body)
             return
-        letter = _letter(headers) if "notify-dead-id" in headers else _made_by_broker(headers, body)
-        if letter and not any(fact.dead_id == letter.dead_id != "" for fact in self._facts):
+        letter = _made_by_broker(headers, body) if FIRST_DEATH_QUEUE in headers else _letter(headers)
+        if not any(fact.dead_id == letter.dead_id != "" for fact in self._facts):
             self._add(letter)
 
     @property
     def facts(self) -> list[Fact]:
-        """Oldest first. Those whose id differs in capital letters count only where none has it exactly."""
+        """Oldest first, without a time last. Those whose id differs in capital letters count only where none has it exactly."""
         exact = [fact for fact in self._facts if self._bears(fact)]
-        return sorted(exact or self._facts, key=lambda fact: fact.at)
+        return sorted(exact or self._facts, key=lambda fact: (not fact.at, fact.at))
 
     @property
     def widened(self) -> Sought | None:
@@ -190,7 +193,7 @@ class Search:
         return any(needle in folded for needle in self._needles)
 
     def _add(self, fact: Fact) -> None:
-        after = not self.since or fact.at >= rfc3339(self.since)
+        after = not self.since or not fact.at or fact.at >= rfc3339(self.since)
         if fact.what and after and self.sought.nearly_names(fact.names):
             self._facts.append(fact)
 
@@ -232,20 +235,16 @@ def _letter(headers: Mapping[str, Any]) -> Fact:
     return Fact.read(about, headers)
 
 
-def _made_by_broker(headers: Mapping[str, Any], body: bytes) -> Fact | None:
-    """What can be told of a dead letter that the broker made itself, at the delivery limit."""
-    deaths = headers.get("x-death")
-    death = deaths[0] if isinstance(deaths, list) and deaths else None
-    if not isinstance(death, dict):
-        return None
-    event, time = parsed(body), death.get("time")
+def _made_by_broker(headers: Mapping[str, Any], body: bytes) -> Fact:
+    """What can be told of a dead letter that the broker made itself; when that was, the stream does not say."""
+    event = parsed(body)
+    queue = str(headers.get("x-last-death-queue", headers[FIRST_DEATH_QUEUE]))
     about = {
-        "at": rfc3339(time) if isinstance(time, datetime) else "",
         "what": What.DEAD.value,
-        "code": str(death.get("reason", "")).replace("_", "-"),
+        "code": Reason.DELIVERY_LIMIT.value,
         "event": event.get("id"),
         "type": event.get("type"),
-        "lane": str(death.get("queue", "")).rpartition(".")[2],
+        "lane": queue.rpartition(".")[2] if ".work." in queue else "",
         "trace": "".join(_traces(event, headers)),
     }
     return Fact.read(about, {})

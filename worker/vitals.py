@@ -107,10 +107,10 @@ def flags(vitals: Vitals) -> Iterator[Finding]:
     works = [kind for kind, names in kinds.items() if any(map(vitals.is_there, names))]
     unproven = [kind for kind in kinds if kind not in works]
     disabled = vitals.seen.disabled_flags
-    see = "rabbitmqctl list_feature_flags"
+    see = "Run: rabbitmqctl list_feature_flags"
     if disabled:
         text = f"Not enabled: {listed(disabled)}. An update of RabbitMQ may refuse to start."
-        yield remark("flags", text, hint="rabbitmqctl enable_feature_flag all")
+        yield remark("flags", text, hint="Run: rabbitmqctl enable_feature_flag all")
     elif unproven and disabled is None:
         yield remark("flags", f"No {' and no '.join(unproven)} to prove that they work.", Mark.UNCLEAR, see)
     else:
@@ -121,14 +121,14 @@ def topology(vitals: Vitals) -> Iterator[Finding]:
     """What is missing or differs, with the steps that mend it."""
     if not vitals.found:
         text = "It cannot be compared: this user may not declare, or the broker cannot."
-        yield remark("topology", text, Mark.UNCLEAR, "notify-worker topology check")
+        yield remark("topology", text, Mark.UNCLEAR, "Run: notify-worker topology check")
         return
     missing = [it for it in vitals.found if it.state is State.MISSING]
     others = [it for it in vitals.found if it.wrong and it.state is not State.MISSING]
     unseen = sum(it.state is State.UNSEEN for it in vitals.found)
     if missing:
         text = f"{len(missing)} missing: {listed([f'{it.kind} {it.name}' for it in missing])}."
-        yield problem("topology", text, hint=APPLY)
+        yield problem("topology", text, hint=f"Run: {APPLY}")
     for it in others:
         steps = "; ".join(f"{number}. {step}" for number, step in enumerate(it.fix, 1))
         yield problem("topology", f"{it.kind} {it.name}: {it.text}.", hint=steps)
@@ -145,7 +145,8 @@ def limits(vitals: Vitals) -> Iterator[Finding]:
         own = sorted({int(it["x-delivery-limit"]) for it in arguments if "x-delivery-limit" in it})
         said = ", ".join(map(str, own)) or "unknown"
         text = f"Of the queues themselves: {said}. A policy may lower them, which was not seen."
-        hint = f"rabbitmqctl list_queues --vhost {vitals.host} name policy effective_policy_definition"
+        see = "name policy operator_policy effective_policy_definition"
+        hint = f"Run: rabbitmqctl list_queues --vhost {vitals.host} {see}"
         yield remark("limits", text, Mark.UNCLEAR, hint)
         return
     effective = list(policies.limits(vitals.seen.queues, wanted, vitals.prefix))
@@ -162,7 +163,7 @@ def _harmed(it: Limits, vitals: Vitals) -> Finding:
     text = f"{it.queue}, by policy {listed(it.policies)}: {'; '.join(it.harm)}."
     host = vitals.host
     see = f"rabbitmqctl list_policies --vhost {host}; rabbitmqctl list_operator_policies --vhost {host}"
-    hint = f"Take the queue out of the policy's pattern: {see}"
+    hint = f"Take the queue out of the policy's pattern; to find it, run: {see}"
     return problem("limits", text, hint=hint) if it.loses else remark("limits", text, hint=hint)
 
 
@@ -180,7 +181,7 @@ def queues(vitals: Vitals) -> Iterator[Finding]:
     for name, depth in vitals.depths.items():
         if depth.consumers and name not in _consumed(vitals.prefix):
             text = f"{name} has {depth.consumers} consumers: somebody takes out what should wait there."
-            hint = f"rabbitmqctl list_consumers --vhost {vitals.host} shows who it is"
+            hint = f"To see who, run: rabbitmqctl list_consumers --vhost {vitals.host}"
             yield remark("queues", text, hint=hint)
     if not any(work_queue(lane, vitals.prefix) in vitals.depths for lane in Lane):
         yield from not_reached(["queues"])
@@ -189,8 +190,8 @@ def queues(vitals: Vitals) -> Iterator[Finding]:
 def _work(name: str, depth: Depth) -> Finding:
     if depth.consumers:
         return passed("queues", f"{name}: {depth.messages} waiting, consumers: {depth.consumers}")
-    text = f"{name}: {depth.messages} waiting, and nobody consumes. No worker runs, or it is paused: see below."
-    hint = "notify-worker run; one that runs says why it is paused in its log (action pause)"
+    text = f"{name}: {depth.messages} waiting, and nobody consumes. No worker runs, or it is paused."
+    hint = "Run: notify-worker run. One that runs says in its log why it is paused: search for action pause."
     return problem("queues", text, hint=hint) if depth.messages else remark("queues", text, hint=hint)
 
 
@@ -205,7 +206,9 @@ def dead(vitals: Vitals) -> Iterator[Finding]:
     waiting = {name: count for name, count in asked.items() if count}
     if waiting:
         shown = ", ".join(f"{name} {count}" for name, count in waiting.items())
-        yield remark("dead", f"{sum(waiting.values())} dead letters wait: {shown}.", hint=DEAD_LETTERS)
+        yield remark(
+            "dead", f"{sum(waiting.values())} dead letters wait: {shown}.", hint=f"Run: {DEAD_LETTERS}"
+        )
     elif asked:
         yield passed("dead", "none wait")
     else:
@@ -227,13 +230,15 @@ def told(heard: Heard, settings_rev: str) -> Iterator[Finding]:
     revision = heard.revisions.get(heard.by, settings_rev)
     if revision != settings_rev:
         text = f"The worker heard of last, {heard.by}, has settings {revision}; these here are {settings_rev}."
-        hint = "notify-worker settings shows those here; restart the worker where they are the new ones"
+        hint = (
+            "Those here are shown by: notify-worker settings. Where they are the new ones, restart the worker."
+        )
         yield remark("journal", text, hint=hint)
 
 
 def clock(seen: Seen, heard: Heard, now: datetime) -> Finding:
     """How the clocks differ, as far as anything tells."""
-    hint = "timedatectl shows whether a clock is set by the network; expiry and retries go by it"
+    hint = "Expiry and retries go by it. To see whether the network sets it, run: timedatectl"
     ahead = seen.clock_ahead_seconds
     if ahead is not None and abs(ahead) > SKEW_SECONDS:
         where = "ahead of" if ahead > 0 else "behind"

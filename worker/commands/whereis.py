@@ -132,7 +132,7 @@ def _lines(facts: Iterable[Fact]) -> Iterator[tuple[str, str, str, str]]:
     """A line a fact; what is new of event, trace, worker and settings is said with the fact where it begins."""
     before = Fact("", "")
     for fact in facts:
-        at = fact.at.replace("T", " ").removesuffix("Z")
+        at = fact.at.replace("T", " ").removesuffix("Z") or "-"
         says = "; ".join([*_says(fact), *_new(fact, before)])
         yield at, fact.what, fact.mail[:SHOWN_OF_A_NAME] or "-", _printable(says)
         before = fact
