@@ -26,7 +26,6 @@ from worker.findings import Finding, exit_code
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
 from worker.send_test import send_test
-from worker.sender.lookup import Server
 from worker.settings import Settings, SettingsError, load, rows
 from worker.template_files import TemplatesError
 
@@ -62,13 +61,6 @@ def _mailbox(text: str) -> Mailbox:
         return parse_mailbox(text)
     except AddressError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def _dns_server(text: str) -> Server:
-    try:
-        return Server.parse(text)
-    except ValueError:
-        raise typer.BadParameter("write an IP address, with a port if it is not 53: 192.0.2.1:5353") from None
 
 
 From = Annotated[
@@ -130,15 +122,7 @@ def check_settings(
     settings: SettingsFile = None,
     *,
     sender: From = None,
-    resolver: Annotated[
-        Server | None,
-        typer.Option(
-            parser=_dns_server,
-            metavar="IP[:PORT]",
-            help="DNS server to ask about SPF and DMARC.",
-            show_default="the system's",
-        ),
-    ] = None,
+    resolver: doctor.Resolver = None,
     as_json: Json = False,
 ) -> None:
     """Try the way to the mail server step by step, without sending mail; exit code 1 if a step fails."""

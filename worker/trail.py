@@ -89,8 +89,8 @@ class Sought:
 class Fact:
     """One thing that happened: the fields of a record of the journal, and who wrote it under which settings.
 
-    `at` is RFC 3339 in UTC, empty where nobody noted it. `what` is one of the journal's words, or how a dead letter was taken out of its
-    queue: `retried`, `discarded` or `edited`.
+    `at` is RFC 3339 in UTC, empty where nobody noted it. `what` is one of the journal's words, or how a dead
+    letter was taken out of its queue: `retried`, `discarded` or `edited`.
     """
 
     at: str
@@ -174,7 +174,10 @@ class Search:
 
     @property
     def facts(self) -> list[Fact]:
-        """Oldest first, without a time last. Those whose id differs in capital letters count only where none has it exactly."""
+        """Oldest first, those without a time last.
+
+        Those whose id differs in capital letters count only where none has it exactly.
+        """
         exact = [fact for fact in self._facts if self._bears(fact)]
         return sorted(exact or self._facts, key=lambda fact: (not fact.at, fact.at))
 

@@ -12,6 +12,7 @@ from worker import doctor, screens
 from worker.check import check, unreadable
 from worker.commands.shell import UNREACHABLE, Json, SettingsFile, broker_url, complete
 from worker.findings import Finding, not_reached
+from worker.sender.lookup import Server
 from worker.settings import SettingsError, load, settings_revision
 
 NEXT: Final = {
@@ -29,6 +30,25 @@ def web_address(text: str) -> str:
     return text
 
 
+def dns_server(text: str) -> Server:
+    """The DNS server that `text` names. Raises typer.BadParameter."""
+    try:
+        return Server.parse(text)
+    except ValueError:
+        raise typer.BadParameter("write an IP address, with a port if it is not 53: 192.0.2.1:5353") from None
+
+
+Resolver = Annotated[
+    Server | None,
+    typer.Option(
+        parser=dns_server,
+        metavar="IP[:PORT]",
+        help="DNS server to ask about SPF and DMARC.",
+        show_default="the system's",
+    ),
+]
+
+
 def command(
     settings: SettingsFile = None,
     *,
@@ -42,17 +62,20 @@ def command(
             show_default="port 15672 of the broker's host",
         ),
     ] = None,
+    resolver: Resolver = None,
     as_json: Json = False,
 ) -> None:
     """Look at the broker and all queues, then do what `check` does; exit code 1 if something is wrong."""
-    findings = complete(screens.print_findings(_findings(settings, management), as_json=as_json))
+    findings = complete(screens.print_findings(_findings(settings, management, resolver), as_json=as_json))
     code = doctor.exit_code(findings)
     if code in NEXT:
         typer.echo(NEXT[code], err=True)
     raise typer.Exit(code)
 
 
-async def _findings(file: Path | None, management: str | None) -> AsyncIterator[Finding]:
+async def _findings(
+    file: Path | None, management: str | None, resolver: Server | None
+) -> AsyncIterator[Finding]:
     try:
         known = load(os.environ, file)
     except SettingsError as error:
@@ -64,5 +87,5 @@ async def _findings(file: Path | None, management: str | None) -> AsyncIterator[
     looked = doctor.look(broker_url(known), known.worker.prefix, settings_revision(known), management)
     async for finding in looked:
         yield finding
-    async for finding in check(known):
+    async for finding in check(known, resolver=resolver):
         yield finding
