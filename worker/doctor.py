@@ -94,14 +94,14 @@ async def _seen(url: URL, management: str | None) -> Seen:
     address = management or _usual(url)
     api = Management.beside(str(url), address)
     try:
-        bindings, queues = await api.bindings(), await api.queues()
+        bindings, policies = await api.bindings(), await api.policies()
         there = await api.clock()
     except BrokerUnavailableError as error:
         return Seen(why_not=str(error) if management else f"nobody answers at {address}.")
     except BrokerRefusedError as error:
         return Seen(why_not=str(error))
     ahead = (datetime.now(UTC) - there).total_seconds() if there else None
-    return Seen(bindings, queues, await _disabled_flags(api), ahead)
+    return Seen(bindings, policies, await _disabled_flags(api), ahead)
 
 
 def _usual(url: URL) -> str:

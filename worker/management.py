@@ -46,9 +46,15 @@ class Management:
             if it["source"] and it["destination_type"] == "queue"
         )
 
-    async def queues(self) -> list[dict[str, Any]]:
-        """Every queue, with its arguments and the policy that is in effect. Raises as `bindings` does."""
-        return list(await self._get(f"/api/queues/{quote(self._virtual_host, safe='')}"))
+    async def policies(self) -> list[dict[str, Any]]:
+        """Every policy; those of operators have a true `operator`. Raises as `bindings` does.
+
+        A listing of the queues would tell which are in effect, but only once their statistics have come.
+        """
+        host = quote(self._virtual_host, safe="")
+        users = await self._get(f"/api/policies/{host}")
+        operators = await self._get(f"/api/operator-policies/{host}")
+        return [*users, *({**it, "operator": True} for it in operators)]
 
     async def disabled_flags(self) -> list[str]:
         """Names of the stable feature flags that are not enabled. Raises as `bindings` does."""

@@ -1,5 +1,6 @@
 """What policies make of the worker's queues: the broker takes the lower of two limits."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +23,7 @@ HARMS_WORK: Final = ("message-ttl", "expires")
 class Limits:
     """A queue as it is with its policies: `limit` is how often a message is handed out, None for no limit.
 
-    `harm` says what a policy does to it that it should not, `policies` names the policies.
+    `harm` says what policies do to it that they should not; `loses` is true where dead letters are lost by it.
     """
 
     queue: str
@@ -32,30 +33,51 @@ class Limits:
     loses: bool = False
 
 
-def limits(queues: Iterable[Mapping[str, Any]], wanted: Iterable[Queue], prefix: str) -> Iterator[Limits]:
-    """Each of `wanted` that is among `queues`, which are as the management API shows them."""
-    shown = {str(it.get("name")): it for it in queues}
+def limits(policies: Iterable[Mapping[str, Any]], wanted: Iterable[Queue], prefix: str) -> Iterator[Limits]:
+    """Each of `wanted` under `policies`, operators' included, which are as the management API shows them."""
+    policies = list(policies)
     for queue in wanted:
-        if it := shown.get(queue.name):
-            yield _limits(queue.name, it, prefix)
+        yield _limits(queue, list(_in_effect(policies, queue)), prefix)
 
 
-def _limits(name: str, shown: Mapping[str, Any], prefix: str) -> Limits:
-    arguments, policy = _table(shown.get("arguments")), _table(shown.get("effective_policy_definition"))
-    both = (arguments.get("x-delivery-limit"), policy.get(DELIVERY_LIMIT))
-    known = [limit for limit in both if isinstance(limit, int)]
+def _in_effect(policies: Iterable[Mapping[str, Any]], queue: Queue) -> Iterator[Mapping[str, Any]]:
+    """Of users' and of operators' policies the one with the highest priority."""
+    kinds: dict[bool, Mapping[str, Any]] = {}
+    for policy in policies:
+        before = kinds.get(is_operators := bool(policy.get("operator")))
+        if _is_about(policy, queue) and (not before or _priority(policy) > _priority(before)):
+            kinds[is_operators] = policy
+    return iter(kinds.values())
+
+
+def _is_about(policy: Mapping[str, Any], queue: Queue) -> bool:
+    kind = f"{queue.arguments.get('x-queue-type', 'classic')}_queues".replace("stream_queues", "streams")
+    try:
+        return policy.get("apply-to") in {"all", "queues", kind} and bool(
+            re.search(str(policy.get("pattern")), queue.name)
+        )
+    except re.error:
+        return False
+
+
+def _priority(policy: Mapping[str, Any]) -> int:
+    return int(policy.get("priority") or 0)
+
+
+def _limits(queue: Queue, policies: list[Mapping[str, Any]], prefix: str) -> Limits:
+    own = queue.arguments.get("x-delivery-limit")
+    low = {
+        key: min(values)
+        for key in (DELIVERY_LIMIT, *DROPS)
+        if (values := [int(it["definition"][key]) for it in policies if key in it.get("definition", ())])
+    }
+    harm = [DROPS[key].format(value=low[key]) for key in _harmful(queue.name, prefix) if key in low]
+    known = [int(limit) for limit in (own, low.get(DELIVERY_LIMIT)) if limit is not None]
     limit = min(known, default=None)
-    harm = [DROPS[key].format(value=policy[key]) for key in _harmful(name, prefix) if key in policy]
-    if DELIVERY_LIMIT in policy and limit != arguments.get("x-delivery-limit"):
+    if own is not None and limit != own:
         harm.append(f"a message is handed out {limit} times only, then it is gone or dead")
-    names = (shown.get("policy"), shown.get("operator_policy"))
-    loses = bool(harm) and name in _dead_names(prefix)
-    return Limits(name, limit, tuple(harm), tuple(str(it) for it in names if it), loses)
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    # The API shows an empty table as a list.
-    return value if isinstance(value, dict) else {}
+    loses = bool(harm) and queue.name in _dead_names(prefix)
+    return Limits(queue.name, limit, tuple(harm), tuple(str(it.get("name")) for it in policies), loses)
 
 
 def _harmful(name: str, prefix: str) -> Iterable[str]:

@@ -45,7 +45,7 @@ class Seen:
     """What the management API has told; None for what it did not. `why_not` says why it told nothing."""
 
     bindings: frozenset[Binding] | None = None
-    queues: list[dict[str, Any]] | None = None
+    policies: list[dict[str, Any]] | None = None
     disabled_flags: list[str] | None = None
     clock_ahead_seconds: float | None = None
     why_not: str = ""
@@ -140,16 +140,15 @@ def topology(vitals: Vitals) -> Iterator[Finding]:
 def limits(vitals: Vitals) -> Iterator[Finding]:
     """Delivery limits with all policies, and what policies do that loses mail."""
     wanted = whole_topology(vitals.prefix).queues
-    if vitals.seen.queues is None:
+    if vitals.seen.policies is None:
         arguments = [queue.arguments for queue in wanted if vitals.is_there(queue.name)]
         own = sorted({int(it["x-delivery-limit"]) for it in arguments if "x-delivery-limit" in it})
         said = ", ".join(map(str, own)) or "unknown"
         text = f"Of the queues themselves: {said}. A policy may lower them, which was not seen."
-        see = "name policy operator_policy effective_policy_definition"
-        hint = f"Run: rabbitmqctl list_queues --vhost {vitals.host} {see}"
+        hint = f"Run: {_list_policies(vitals)}"
         yield remark("limits", text, Mark.UNCLEAR, hint)
         return
-    effective = list(policies.limits(vitals.seen.queues, wanted, vitals.prefix))
+    effective = list(policies.limits(vitals.seen.policies, wanted, vitals.prefix))
     harmed = [it for it in effective if it.harm]
     yield from (_harmed(it, vitals) for it in harmed)
     if not harmed:
@@ -161,10 +160,13 @@ def limits(vitals: Vitals) -> Iterator[Finding]:
 
 def _harmed(it: Limits, vitals: Vitals) -> Finding:
     text = f"{it.queue}, by policy {listed(it.policies)}: {'; '.join(it.harm)}."
-    host = vitals.host
-    see = f"rabbitmqctl list_policies --vhost {host}; rabbitmqctl list_operator_policies --vhost {host}"
-    hint = f"Take the queue out of the policy's pattern; to find it, run: {see}"
+    hint = f"Take the queue out of the policy's pattern; to find it, run: {_list_policies(vitals)}"
     return problem("limits", text, hint=hint) if it.loses else remark("limits", text, hint=hint)
+
+
+def _list_policies(vitals: Vitals) -> str:
+    host = vitals.host
+    return f"rabbitmqctl list_policies --vhost {host}; rabbitmqctl list_operator_policies --vhost {host}"
 
 
 def queues(vitals: Vitals) -> Iterator[Finding]:
