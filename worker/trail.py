@@ -61,14 +61,14 @@ class Sought:
         Raises ValueError where there is nothing to look for.
         """
         bare = _NAMED.sub("", text.strip()).strip(_WRAPPING)
-        found = {text.strip(), bare, "".join(bare.split()), bare.rpartition("@")[0]}
+        found = {text, text.strip(), bare, "".join(bare.split()), bare.rpartition("@")[0]}
         if trace := _TRACEPARENT.match(bare):
             found.add(trace[1])
         if _HYPHENATED.match(bare):
             found.add(bare.replace("-", ""))
         if not bare:
             raise ValueError("write an event id, a Message-ID or a trace id")
-        return cls(frozenset(found - {""}))
+        return cls(frozenset(name for name in found if name.strip()))
 
     @property
     def needles(self) -> tuple[bytes, ...]:

@@ -208,9 +208,7 @@ def dead(vitals: Vitals) -> Iterator[Finding]:
     waiting = {name: count for name, count in asked.items() if count}
     if waiting:
         shown = ", ".join(f"{name} {count}" for name, count in waiting.items())
-        yield remark(
-            "dead", f"{sum(waiting.values())} dead letters wait: {shown}.", hint=f"Run: {DEAD_LETTERS}"
-        )
+        yield remark("dead", f"Dead letters wait: {shown}.", hint=f"Run: {DEAD_LETTERS}")
     elif asked:
         yield passed("dead", "none wait")
     else:
@@ -226,8 +224,8 @@ def told(heard: Heard, settings_rev: str) -> Iterator[Finding]:
     under = f", under settings {listed(f'{rev} ({count})' for rev, count in shared.items())}" if shared else ""
     yield passed(
         "journal",
-        f"readable; newest record {heard.newest}; in the last {READ_BACK // timedelta(hours=1)} h "
-        f"{len(heard.revisions)} workers wrote{under}",
+        f"readable; newest record {heard.newest}; workers that wrote in the last "
+        f"{READ_BACK // timedelta(hours=1)} h: {len(heard.revisions)}{under}",
     )
     revision = heard.revisions.get(heard.by, settings_rev)
     if revision != settings_rev:

@@ -80,7 +80,7 @@ def command(
     if as_json:
         screens.print_json(_document(found, now))
     elif found.facts:
-        _print(found, now)
+        print_found(found, now)
     for sentence in _remarks(found, since):
         typer.echo(sentence, err=True)
     raise typer.Exit(0 if found.facts else NOTHING_MATCHED)
@@ -114,7 +114,8 @@ def _document(found: whereis.Found, now: datetime) -> dict[str, Any]:
     }
 
 
-def _print(found: whereis.Found, now: datetime) -> None:
+def print_found(found: whereis.Found, now: datetime) -> None:
+    """Write the life of what was found to stdout, a line a fact, then where each mail is."""
     lines = list(_lines(found.facts))
     lines += [
         ("now", place.state, _mails(place), _printable(in_words(place, found.depths, now)))
