@@ -11,7 +11,6 @@ import webbrowser
 from collections.abc import AsyncIterable, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Final, Never, TypeVar
-from urllib.parse import urlsplit
 
 import typer
 
@@ -20,13 +19,13 @@ from worker import __version__, preview, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 from worker.check import check, unreadable
+from worker.commands import doctor, whereis
 from worker.declare import NotDeclaredError, TopologyDiffersError
 from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
 from worker.send_test import send_test
-from worker.sender.lookup import Server
 from worker.settings import Settings, SettingsError, load, rows
 from worker.template_files import TemplatesError
 
@@ -45,6 +44,8 @@ app = typer.Typer(
 
 topology_app = typer.Typer(help="The exchanges, queues and bindings at the broker.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
+app.command("whereis")(whereis.command)
+app.command("doctor")(doctor.command)
 
 SettingsFile = Annotated[
     Path | None,
@@ -62,20 +63,6 @@ def _mailbox(text: str) -> Mailbox:
         raise typer.BadParameter(str(error)) from None
 
 
-def _dns_server(text: str) -> Server:
-    try:
-        return Server.parse(text)
-    except ValueError:
-        raise typer.BadParameter("write an IP address, with a port if it is not 53: 192.0.2.1:5353") from None
-
-
-def _web_address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise typer.BadParameter("write an http:// or https:// URL, such as http://localhost:15672")
-    return text
-
-
 From = Annotated[
     Mailbox | None,
     typer.Option(
@@ -91,7 +78,7 @@ ManagementUrl = Annotated[
     str | None,
     typer.Option(
         "--management",
-        parser=_web_address,
+        parser=doctor.web_address,
         metavar="URL",
         help="RabbitMQ's management API, such as http://localhost:15672, to see bindings too.",
         show_default="bindings are not seen",
@@ -135,15 +122,7 @@ def check_settings(
     settings: SettingsFile = None,
     *,
     sender: From = None,
-    resolver: Annotated[
-        Server | None,
-        typer.Option(
-            parser=_dns_server,
-            metavar="IP[:PORT]",
-            help="DNS server to ask about SPF and DMARC.",
-            show_default="the system's",
-        ),
-    ] = None,
+    resolver: doctor.Resolver = None,
     as_json: Json = False,
 ) -> None:
     """Try the way to the mail server step by step, without sending mail; exit code 1 if a step fails."""

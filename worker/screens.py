@@ -182,9 +182,9 @@ def _finding_grid(finding: Finding) -> Table:
 
 
 def _advice(finding: Finding) -> str:
-    """What to do, and the settings it is about where the sentence does not name them."""
+    """What to do, and, of what failed, the settings it is about where the sentence does not name them."""
     if finding.mark is not Mark.FAILED:
-        return ""
+        return finding.hint
     unnamed = [
         name for name in finding.settings if name not in f"{finding.text} {finding.detail} {finding.hint}"
     ]

@@ -73,13 +73,13 @@ async def at_the_broker(url: str, wanted: Topology, management: str | None, *, m
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[AbstractConnection]:
-    """A connection to look and declare with.
+async def opened(url: str, name: str = "notify-worker/topology") -> AsyncIterator[AbstractConnection]:
+    """A connection to look and declare with; `name` is shown on the management pages.
 
     Raises BrokerUnavailableError where the broker cannot be reached or goes away, and BrokerRefusedError.
     """
     try:
-        connection = await connect(url, "notify-worker/topology")
+        connection = await connect(url, name)
         try:
             yield connection
         finally:
