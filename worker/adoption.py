@@ -6,10 +6,11 @@ deliveries of their own, with a copy id that the worker gave them, so they are n
 copies of.
 """
 
+import asyncio
 import hashlib
 from enum import Enum, auto
 
-from contracts.events import Event
+from worker.decode import BINARY_PREFIXES
 from worker.delivery import Delivery
 from worker.recent import Latest
 
@@ -18,6 +19,7 @@ class Begin(Enum):
     """What is to be done with a delivery that has come."""
 
     RUN = auto()
+    LATER = auto()
     ADOPTED = auto()
     SETTLED = auto()
 
@@ -27,6 +29,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._running: dict[str, Delivery] = {}
+        self._ends: dict[str, asyncio.Event] = {}
         self._settled = Latest()
         self._settled_elsewhere = Latest()
         self._met = Latest()
@@ -35,18 +38,22 @@ class Runs:
     def begin(self, delivery: Delivery) -> Begin:
         """Takes a delivery in, whose `run` is known; `end` has to follow a RUN.
 
-        ADOPTED: the run that has it acknowledges it. SETTLED: it has only to be acknowledged.
+        ADOPTED: the run that has it acknowledges it. SETTLED: it has only to be acknowledged. LATER: the same
+        copy is in work, published twice because its confirmation was lost; begin again when that has `ended`.
         """
         run, repeated = delivery.run, delivery.redelivered or bool(delivery.copy_id)
         running = self._running.get(run)
         if repeated and running is not None and running.stale:
             running.adopt(delivery)
             return Begin.ADOPTED
+        if delivery.copy_id and running is not None:
+            return Begin.LATER
         if repeated and self.is_settled(delivery):
             return Begin.SETTLED
         # Published anew, though it may have ended before: whoever publishes twice wants it tried.
         self._settled.discard(run)
         self._running.setdefault(run, delivery)
+        self._ends.setdefault(run, asyncio.Event())
         self._met.add(run)
         self._given_back.discard(run)
         return Begin.RUN
@@ -88,19 +95,29 @@ class Runs:
         """It is no longer in work."""
         if self._running.get(delivery.run) is delivery:
             del self._running[delivery.run]
+            self._ends.pop(delivery.run).set()
+
+    async def ended(self, run: str) -> None:
+        """Returns when it is no longer in work."""
+        if end := self._ends.get(run):
+            await end.wait()
 
 
-def run_of(delivery: Delivery, event: Event | None) -> str:
+def run_of(delivery: Delivery) -> str:
     """16 hex digits that are the same whenever the broker delivers this message, and for no other message.
 
-    An event is known by source and id, what is none by its bytes. A retry copy, and a dead letter that is sent
+    Nothing is made of the bytes yet: some may end whoever does. A retry copy, and a dead letter that is sent
     again, are told from what they are copies of by their own ids; an event published twice, by what a publisher
     sets anew: were it taken for the first, which may have ended as a dead letter, it would not be tried.
     """
     message = delivery.message
-    identity = (event.source, event.id) if event else ("", "")
-    parts = (*identity, delivery.copy_id, delivery.dead_id, message.message_id, message.timestamp)
+    about = sorted((name, str(value)) for name, value in delivery.headers.items() if _is_of_the_event(name))
+    parts = (delivery.copy_id, delivery.dead_id, message.message_id, message.timestamp, about)
     digest = hashlib.blake2b("\0".join(str(part or "") for part in parts).encode(), digest_size=8)
-    if event is None:
-        digest.update(delivery.body)
+    digest.update(delivery.body)
     return digest.hexdigest()
+
+
+def _is_of_the_event(header: str) -> bool:
+    """Whether an event in binary mode has a part of its envelope there."""
+    return header.lower().startswith(BINARY_PREFIXES)
