@@ -149,13 +149,7 @@ def explain(
     """Explain a cause: the documented sentence, what was seen, the settings, and whether it is still so."""
     known = loaded(settings)
     looked = _looked(known)
-    letters = _chosen(looked.letters, (word,), Filter(), quiet=word in set(Reason))
-    found = (
-        grouped(letters, looked.settings_rev) or [cause(Reason(word))] if letters or word in set(Reason) else []
-    )
-    if not found:
-        _end([])
-    group = found[0]
+    group, letters = _cause(looked, word)
     if not as_json:
         screens.print_lines(screens.explain_lines(group, letters, screens.screen_width()))
     findings = _checked(known, as_json=as_json) if live and group.dead_class in CHECKED else []
@@ -250,6 +244,17 @@ def _chosen(
     except AmbiguousError as error:
         refuse(str(error))
     return [letter for letter in taken if letter.id in meant] if words else taken
+
+
+def _cause(looked: Looked, word: str) -> tuple[Group, list[Letter]]:
+    """The group that `word` names, or the letter of it, and its letters; for a code there may be none."""
+    is_code = word in set(Reason)
+    meant = _chosen(looked.letters, (word,), Filter(), quiet=is_code)
+    if not meant and is_code:
+        return cause(Reason(word)), []
+    _end(meant)
+    letters = [letter for letter in looked.letters if letter.group == meant[0].group]
+    return grouped(letters, looked.settings_rev)[0], letters
 
 
 def _one(letters: list[Letter]) -> Letter:
