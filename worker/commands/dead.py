@@ -130,10 +130,10 @@ def show(
     if raw:
         sys.stdout.buffer.write(letter.body)
     elif as_json:
-        body = _revealed(letter) if reveal else veil.body(letter)
+        body = veil.revealed(letter) if reveal else veil.body(letter)
         print_json({**screens.letter_object(letter), "headers": veil.headers(letter), "body": body})
     else:
-        shown = _revealed(letter) if reveal else veil.body(letter)
+        shown = veil.revealed(letter) if reveal else veil.body(letter)
         screens.print_letter(letter, json.dumps(shown, ensure_ascii=False, indent=2))
         typer.echo(f"To see what to do: {COMMAND} explain {letter.id}", err=True)
 
@@ -269,13 +269,6 @@ def _end(letters: list[Letter]) -> None:
     if not letters:
         typer.echo("No dead letter matches.", err=True)
         raise typer.Exit(NOTHING_MATCHED)
-
-
-def _revealed(letter: Letter) -> object:
-    try:
-        return json.loads(letter.body)
-    except (ValueError, RecursionError):
-        return letter.body.decode(errors="replace")
 
 
 def _checked(settings: Settings, *, as_json: bool) -> list[Finding]:
