@@ -40,7 +40,7 @@ async def look(url: str, prefix: str, settings_rev: str, management: str | None)
     """Every step at the broker. `management` is the URL of its management API, None to try the usual one."""
     reached = ""
     try:
-        async with opened(url, "notify-worker/doctor") as connection:
+        async with opened(url, "doctor") as connection:
             async for finding in _looked(connection, URL(url), prefix, settings_rev, management):
                 reached = finding.step
                 yield finding

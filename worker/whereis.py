@@ -53,7 +53,7 @@ async def find(
 
     Raises BrokerUnavailableError, and BrokerRefusedError where the broker does not let this user in.
     """
-    async with opened(url, "notify-worker/whereis") as connection:
+    async with opened(url, "whereis") as connection:
         search = Search(sought, since)
         lack = await _searched(connection, prefix, search, progress)
         if widened := search.widened:

@@ -10,7 +10,7 @@ import pytest
 from contracts.dead_letter import ABOUT, DeadClass, Reason
 from contracts.signals import Action
 from contracts.topology import DEAD_QUEUES, RETRY_TIERS, dead_queue
-from tests.support import desk_screens
+from tests.support import life_screens
 from worker.settings import SETTINGS_FILE, Row, SettingsError, load, rows
 
 ROOT: Final = Path(__file__).parents[2]
@@ -20,6 +20,7 @@ DOCUMENTS: Final = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/architecture.md",
+    "docs/desk.md",
     "deploy/publishers/README.md",
     "deploy/kubernetes/README.md",
     "deploy/systemd/README.md",
@@ -109,7 +110,7 @@ def headings(document: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("screen", [desk_screens.whereis_screen, desk_screens.doctor_screen])
+@pytest.mark.parametrize("screen", [life_screens.whereis_screen, life_screens.doctor_screen])
 def test_screens_are_as_they_print(screen: Callable[[], str]) -> None:
-    """Letter by letter; `python -m tests.support.desk_screens` prints them anew."""
+    """Letter by letter; `python -m tests.support.life_screens` prints them anew."""
     assert screen() in README
