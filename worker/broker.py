@@ -6,7 +6,7 @@ connection sees its end, drops what was stale, and opens a new one.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -200,13 +200,6 @@ async def unless_lost(lost: asyncio.Future[str], work: Coroutine[Any, Any, T]) -
         raise ConnectionError(lost.result())
     with naming_the_nameless():
         return task.result()
-
-
-async def depths(connection: AbstractConnection, queues: Iterable[str]) -> dict[str, int]:
-    """How many messages are ready in each of `queues`, which have to be there."""
-    async with connection.channel() as channel:
-        found = [await channel.declare_queue(name, passive=True, timeout=PUBLISH_SECONDS) for name in queues]
-    return {queue.name: queue.declaration_result.message_count or 0 for queue in found}
 
 
 class Publisher:

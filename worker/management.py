@@ -1,5 +1,7 @@
 """RabbitMQ's management API: what AMQP does not show. Only read from."""
 
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Self
 from urllib.parse import quote
 
@@ -44,7 +46,38 @@ class Management:
             if it["source"] and it["destination_type"] == "queue"
         )
 
+    async def policies(self) -> list[dict[str, Any]]:
+        """Every policy; those of operators have a true `operator`. Raises as `bindings` does.
+
+        A listing of the queues would tell which are in effect, but only once their statistics have come.
+        """
+        host = quote(self._virtual_host, safe="")
+        users = await self._get(f"/api/policies/{host}")
+        operators = await self._get(f"/api/operator-policies/{host}")
+        return [*users, *({**it, "operator": True} for it in operators)]
+
+    async def disabled_flags(self) -> list[str]:
+        """Names of the stable feature flags that are not enabled. Raises as `bindings` does."""
+        flags = await self._get("/api/feature-flags")
+        return [str(it["name"]) for it in flags if it["state"] != "enabled" and it.get("stability") == "stable"]
+
+    async def clock(self) -> datetime | None:
+        """What time it is at the broker, whole seconds; None where it does not say. Raises as `bindings`."""
+        try:
+            return parsedate_to_datetime((await self._answer("/api/overview")).headers["Date"])
+        except (KeyError, ValueError):
+            return None
+
     async def _get(self, path: str) -> Any:
+        answer = await self._answer(path)
+        try:
+            return answer.json()
+        except ValueError:
+            raise BrokerRefusedError(
+                "What answers is no management API of RabbitMQ: correct --management."
+            ) from None
+
+    async def _answer(self, path: str) -> httpx.Response:
         try:
             async with httpx.AsyncClient(auth=self._login, timeout=ANSWER_SECONDS) as client:
                 answer = await client.get(self._url + path)
@@ -57,9 +90,4 @@ class Management:
                 f"The management API answered {answer.status_code}: its user needs the tag management, and the "
                 "virtual host of NOTIFY_BROKER_URL has to exist."
             )
-        try:
-            return answer.json()
-        except ValueError:
-            raise BrokerRefusedError(
-                "What answers is no management API of RabbitMQ: correct --management."
-            ) from None
+        return answer

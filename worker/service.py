@@ -23,12 +23,13 @@ from contracts.topology import DEAD_QUEUES, Lane, dead_queue, journal_stream, jo
 from worker import __version__, metrics
 from worker.address import Mailbox, parse_mailbox
 from worker.adoption import Runs
-from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, depths, made_ready
+from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, made_ready
 from worker.connector import Connector
 from worker.consume import Consumers, Pause
 from worker.copies import Copies
 from worker.declare import NotDeclaredError, TopologyDiffersError, declare
 from worker.deliver import Courier
+from worker.depths import depths
 from worker.endpoint import Endpoint
 from worker.exporters import Scrape
 from worker.health import Health, pages
@@ -285,7 +286,7 @@ class Service:
             await self._redeclare(connection)
         names = [dead_queue(name, self._settings.worker.prefix) for name in (*DEAD_QUEUES, "unroutable")]
         found = await depths(connection, names)
-        metrics.dead_depth.set({(name,): float(count) for name, count in found.items()})
+        metrics.dead_depth.set({(name,): depth.messages for name, depth in found.items()})
 
     async def _tidy(self) -> None:
         while True:

@@ -1,6 +1,7 @@
 """The README against what it describes: what administrators copy works, and what operators look up is there."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ import pytest
 from contracts.dead_letter import ABOUT, DeadClass, Reason
 from contracts.signals import Action
 from contracts.topology import DEAD_QUEUES, RETRY_TIERS, dead_queue
+from tests.support import life_screens
 from worker.settings import SETTINGS_FILE, Row, SettingsError, load, rows
 
 ROOT: Final = Path(__file__).parents[2]
@@ -18,6 +20,7 @@ DOCUMENTS: Final = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/architecture.md",
+    "docs/desk.md",
     "deploy/publishers/README.md",
     "deploy/kubernetes/README.md",
     "deploy/systemd/README.md",
@@ -106,3 +109,9 @@ def headings(document: Path) -> set[str]:
     """What links can point at, as GitHub names it."""
     titles = re.findall(r"^#+ (.*)$", document.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("screen", [life_screens.whereis_screen, life_screens.doctor_screen])
+def test_screens_are_as_they_print(screen: Callable[[], str]) -> None:
+    """Letter by letter; `python -m tests.support.life_screens` prints them anew."""
+    assert screen() in README
