@@ -37,7 +37,8 @@ class Runs:
 
         ADOPTED: the run that has it acknowledges it. SETTLED: it has only to be acknowledged.
         """
-        run, repeated = delivery.run, delivery.redelivered or bool(delivery.copy_id)
+        run = delivery.run
+        repeated = delivery.redelivered or bool(delivery.copy_id or delivery.dead_id)
         running = self._running.get(run)
         if repeated and running is not None and running.stale:
             running.adopt(delivery)
