@@ -16,6 +16,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         "pure deciders",
         """decode render addressees answers canvas contents look piece placeholders proofread specimens
         stationery template_files template_names wording writing mime outcome verdict retry owed findings
+        desk desk.letter desk.selection desk.removal
         smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pace smtp.pool
         smtp.certificate smtp.claims
         sender sender.spf_record sender.spf_macros""",
@@ -29,7 +30,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     ),
     ("composed steps", "consume deliver approach"),
     ("life cycle", "service"),
-    ("commands", "cli screens check preview send_test __main__"),
+    ("commands", "cli screens check preview send_test commands commands.shell commands.dead __main__"),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
 
@@ -50,7 +51,8 @@ FORBIDDEN: Final[tuple[tuple[str, str, str], ...]] = (
 """Module or package, what it must not import, and why."""
 
 READERS_OF_SETTINGS: Final = {
-    f"worker.{module}" for module in ("settings", "service", "check", "send_test", "cli", "screens")
+    f"worker.{module}"
+    for module in ("settings", "service", "check", "send_test", "cli", "screens", "commands.shell")
 }
 
 
