@@ -82,7 +82,7 @@ class Book:
 
 
 class Ledger:
-    """Reads the journal into a `Book` and writes to it, over `connection` and by `publish`."""
+    """Reads the journal into a `Book` over `connection`; marks its end by `publish`."""
 
     def __init__(
         self, connection: AbstractConnection, stream: str, publish: Publish, subjects: Subjects
@@ -109,18 +109,8 @@ class Ledger:
             await stream.consume(partial(self._receive, mark), arguments={"x-stream-offset": offset})
         except (ChannelNotFoundEntity, ChannelAccessRefused) as error:
             raise JournalMissingError(str(error)) from None
-        await self.write([Record(at=mark, what=What.READ)])
+        await self._publish("", self._stream, group([Record(at=mark, what=What.READ)], self._name))
         await self._until_read_up()
-
-    async def write(self, records: Iterable[Record]) -> None:
-        """Returns when the broker has confirmed `records`. Raises BrokerUnavailableError."""
-        message = aio_pika.Message(
-            b"\n".join(record.line() for record in records),
-            content_type=CONTENT_TYPE,
-            headers={WORKER_HEADER: self._name},
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        )
-        await self._publish("", self._stream, message)
 
     async def until(self, holds: Callable[[], bool], seconds: float) -> bool:
         """Whether `holds` of what the book says, now or within `seconds`."""
@@ -149,6 +139,16 @@ class Ledger:
         if (message.delivery_tag or 0) % ACKED_AT_ONCE == 0:
             with suppress(*BROKER_ERRORS):
                 await message.ack(multiple=True)
+
+
+def group(records: Iterable[Record], writer: str) -> aio_pika.Message:
+    """A message of the journal."""
+    return aio_pika.Message(
+        b"\n".join(record.line() for record in records),
+        content_type=CONTENT_TYPE,
+        headers={WORKER_HEADER: writer},
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+    )
 
 
 def parsed(lines: Sequence[bytes]) -> Iterable[dict[str, Any]]:

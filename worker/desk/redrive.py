@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from contracts.dead_letter import Reason, rfc3339
+from contracts.dead_letter import rfc3339
 from contracts.journal import Record, What
 from contracts.signals import Attribute
 from contracts.signals import Span as SpanName
 from worker import telemetry
+from worker.desk.begun import begun
 from worker.desk.canary import CANARY_SECONDS, Song, Verdict, listen
 from worker.desk.case import Case, Fate, Redrive
 from worker.desk.holding import Held
-from worker.desk.ledger import Ledger, Publish
-from worker.desk.letter import Letter
-from worker.desk.removal import How, Removal
+from worker.desk.ledger import Ledger
+from worker.desk.removal import How
+from worker.desk.workplace import Workplace
 
 AT_ONCE: Final = 32
 """So many are under way together, and so many may be in doubt after a kill."""
@@ -98,17 +98,13 @@ class Pace:
 
 @dataclass(slots=True)
 class Redriver:
-    """Sends held letters again, by `publish`; without a `ledger` nothing is written, and nothing known.
+    """Sends held letters again; without a `ledger` nothing is written, and nothing known.
 
-    `dead_stream` is where their copies are, and where it is noted that they are gone. `told` is called with the
-    tally whenever it has changed.
+    `told` is called with the tally whenever it has changed.
     """
 
-    publish: Publish
-    publish_note: Publish
+    place: Workplace
     ledger: Ledger | None
-    prefix: str
-    dead_stream: str
     options: Options
     told: Callable[[Tally], None] = lambda _tally: None
     tally: Tally = field(default_factory=Tally)
@@ -116,6 +112,11 @@ class Redriver:
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.options.rate)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether no canary has told otherwise."""
+        return self.tally.verdict is None or self.tally.verdict.goes_on
 
     async def send(self, letters: Sequence[Chosen], *, until: float) -> None:
         """Deals with `letters`, whose acknowledgement gives them up, until that moment of the loop's clock.
@@ -127,13 +128,13 @@ class Redriver:
         for one in letters:
             fate = one.case.fate(book, datetime.now(UTC), skip_expired=self.options.skip_expired)
             fates[fate].append(one)
-        self.tally.expired += len(fates[Fate.EXPIRED])
+        self.tally.expired = len(fates[Fate.EXPIRED])
         await self._take_out(fates[Fate.SENT_BEFORE])
         # What has expired goes last: a canary of that kind would sing of nothing.
         now = datetime.now(UTC)
         due = sorted(fates[Fate.SEND], key=lambda one: one.case.has_expired(now))
         canaries = await self._canary(due, until)
-        if self.tally.verdict is None or self.tally.verdict.goes_on:
+        if self.may_go_on:
             await self._send_all(due[canaries:], until, again=False)
             await self._settle_doubts(fates[Fate.PERHAPS_SENT], until)
 
@@ -168,8 +169,7 @@ class Redriver:
             await self._send_some(some, again=again)
 
     async def _send_some(self, some: Sequence[Chosen], *, again: bool) -> None:
-        if self.ledger:
-            await self.ledger.write(self._begun(one) for one in some)
+        await self.place.write(self._begun(one) for one in some)
         sending = [asyncio.create_task(self._send_one(one, again=again)) for one in some]
         try:
             await asyncio.wait(sending)
@@ -200,7 +200,7 @@ class Redriver:
                 attempt_traceparent=telemetry.recorded_traceparent(span) or before,
                 again=again,
             )
-            await self.publish("", case.queue(self.prefix), message)
+            await self.place.publisher.publish("", case.queue(self.place.prefix), message)
         await one.held.message.ack()
 
     async def _take_out(self, letters: Sequence[Chosen]) -> None:
@@ -213,25 +213,12 @@ class Redriver:
     async def _note(self, gone: Sequence[Chosen]) -> None:
         """Says in the stream of dead letters that these are gone."""
         self.told(self.tally)
-        if gone and self.ledger:
-            said = self.options.redrive
-            ids = tuple(one.held.letter.id for one in gone)
-            note = Removal(ids, How.RETRIED, rfc3339(datetime.now(UTC)), said.by, said.note)
-            await self.publish_note("", self.dead_stream, note.message())
+        said = self.options.redrive
+        await self.place.note_removal((one.held.letter.id for one in gone), How.RETRIED, said.by, said.note)
 
     def _begun(self, one: Chosen) -> Record:
-        said, letter = self.options.redrive, one.held.letter
-        return Record(
-            at=rfc3339(datetime.now(UTC)),
-            what=What.REDRIVEN,
-            event=letter.event_id,
-            type=letter.event_type,
-            code=letter.code if letter.code in set(Reason) else "",
-            detail=remark(said.by, said.note),
-            lane=one.case.lane,
-            dead_id=letter.id,
-            trace=trace_id(letter),
-        )
+        said = self.options.redrive
+        return begun(What.REDRIVEN, one.held.letter, said.by, said.note)
 
 
 def batches(letters: Iterable[Chosen], size: int) -> Iterator[list[Chosen]]:
@@ -250,15 +237,3 @@ def batches(letters: Iterable[Chosen], size: int) -> Iterator[list[Chosen]]:
         names.add(name)
     if some:
         yield some
-
-
-def remark(by: str, note: str) -> str:
-    """Who, and why, as the journal's detail has it."""
-    return f"by {by}: {note}" if note else f"by {by}"
-
-
-def trace_id(letter: Letter) -> str:
-    """The trace that the letter's event belongs to; empty for none."""
-    parent = letter.headers.get("traceparent")
-    context = telemetry.context_of(parent if isinstance(parent, str) else "")
-    return telemetry.trace_id_of(trace.get_current_span(context))
