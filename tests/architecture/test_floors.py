@@ -25,8 +25,8 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
         logins management outage publish survey
-        desk.begun desk.canary desk.case desk.discard desk.holding desk.ledger desk.redrive desk.rounds
-        desk.workplace
+        desk.begun desk.canary desk.case desk.discard desk.edit desk.holding desk.ledger desk.message desk.past
+        desk.redrive desk.restore desk.rounds desk.workplace
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),

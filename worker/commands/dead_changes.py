@@ -1,8 +1,8 @@
-"""`dead retry|discard`: what changes dead letters. Arguments and printing only."""
+"""`dead retry|discard|restore|edit`: what changes dead letters. Arguments and printing only."""
 
 import getpass
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Never
@@ -20,10 +20,14 @@ from worker.desk.case import Redrive
 from worker.desk.choice import Choice, NothingNamedError
 from worker.desk.discard import discard as discard_letters
 from worker.desk.discard import is_kept
+from worker.desk.edit import Change, EditError, body_of, edited
+from worker.desk.edit import edit as put_in_place
 from worker.desk.holding import DeskTakenError, look
+from worker.desk.past import past
 from worker.desk.redrive import Options
+from worker.desk.restore import restore as bring_back
 from worker.desk.rounds import forecast, send_again
-from worker.desk.selection import AmbiguousError, Filter, moment
+from worker.desk.selection import AmbiguousError, Filter, moment, named
 from worker.desk.workplace import Workplace, workplace
 from worker.screens import print_json
 
@@ -62,6 +66,13 @@ def _reason(text: str) -> str:
     return _remark(text)
 
 
+def _change(text: str) -> Change:
+    try:
+        return Change.read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Words = Annotated[
     list[str] | None,
     typer.Argument(
@@ -77,6 +88,7 @@ Since = Annotated[
     typer.Option(parser=_since, metavar="AGO|TIME", help="Only what died since then, such as 2h."),
 ]
 All = Annotated[bool, typer.Option("--all", help="All there are.")]
+Note = Annotated[str, typer.Option(parser=_remark, metavar="TEXT", help="Why, for the history.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it.", show_default="the login")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it although it is not safe here.")]
@@ -106,7 +118,7 @@ def retry(
             help="Leave what has expired where it is. It is never sent; without this it becomes `expired`.",
         ),
     ] = False,
-    note: Annotated[str, typer.Option(parser=_remark, metavar="TEXT", help="Why, for the history.")] = "",
+    note: Note = "",
     by: By = "",
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -168,6 +180,68 @@ def discard(
     )
 
 
+@app.command()
+def restore(
+    words: Words = None,
+    settings: SettingsFile = None,
+    *,
+    codes: Codes = None,
+    classes: Classes = None,
+    lanes: Lanes = None,
+    events: Events = None,
+    since: Since = None,
+    everything: All = False,
+    note: Note = "",
+    by: By = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Bring back dead letters that were discarded, or taken away by another tool."""
+    choice = _choice(
+        words,
+        everything=everything,
+        since=since,
+        codes=codes,
+        classes=classes,
+        lanes=lanes,
+        event_ids=events,
+    )
+    _work(
+        settings,
+        lambda place: _restored(place, choice, by=by or _login(), note=note, dry_run=dry_run),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def edit(
+    word: Annotated[str, typer.Argument(metavar="ID", help="Which one; the beginning will do.")],
+    settings: SettingsFile = None,
+    *,
+    changes: Annotated[
+        list[Change],
+        typer.Option(
+            "--set",
+            parser=_change,
+            metavar="FIELD=VALUE",
+            help="What to change, such as data.user.email=ann@example.org; again for more. A value that reads "
+            "as JSON is that.",
+        ),
+    ],
+    why: Annotated[str, typer.Option(parser=_reason, metavar="TEXT", help="Why, for the history.")],
+    by: By = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Change fields of a dead letter's event; a new dead letter takes its place, to be sent with `retry`."""
+    _work(
+        settings,
+        lambda place: _edited(place, word, changes, by=by or _login(), why=why, dry_run=dry_run, yes=yes),
+        as_json=as_json,
+    )
+
+
 async def _retried(place: Workplace, choice: Choice, options: Options, *, dry_run: bool, yes: bool) -> Report:
     letters = choice.among(await look(place.connection, place.prefix))
     if not letters:
@@ -197,6 +271,47 @@ async def _discarded(
     return reports.discarded(letters, count)
 
 
+async def _restored(place: Workplace, choice: Choice, *, by: str, note: str, dry_run: bool) -> Report:
+    if not place.has_journal:
+        raise reports.unable_to_restore()
+    present = [letter.id for letter in await look(place.connection, place.prefix)]
+    with Progress("reading", None) as progress:
+        before = await past(place, choice.may_mean, progress.at)
+    letters = choice.among(list(before.letters.values()))
+    if not letters:
+        return reports.NOTHING_REMEMBERED
+    with Progress("restoring", len(letters)) as progress:
+        counts = await bring_back(
+            place,
+            letters,
+            present=present,
+            removed=before.removed,
+            by=by,
+            note=note,
+            dry_run=dry_run,
+            told=progress.at,
+        )
+    return reports.restored(letters, counts, dry_run=dry_run)
+
+
+async def _edited(
+    place: Workplace, word: str, changes: Sequence[Change], *, by: str, why: str, dry_run: bool, yes: bool
+) -> Report:
+    there = await look(place.connection, place.prefix)
+    letters = named(word, there)
+    if not letters:
+        return reports.NOTHING
+    if len({letter.id for letter in letters}) > 1:
+        raise EditError(f"{word} names {len(letters)} letters: one is edited at a time, by its id.")
+    if not (place.has_journal or yes):
+        raise reports.unsafe_to_edit()
+    old = await body_of(place, letters[0])
+    new = edited(old, changes, by=by, why=why, now=datetime.now(UTC))
+    if not dry_run:
+        await put_in_place(place, old, new, present={letter.id for letter in there}, by=by, why=why)
+    return reports.edited(old, new, [str(change) for change in changes], dry_run=dry_run)
+
+
 def _choice(
     words: list[str] | None,
     *,
@@ -221,7 +336,7 @@ def _work(settings: Path | None, do: Callable[[Workplace], Awaitable[Report]], *
 
     try:
         report = at_the_broker(at_the_desk())
-    except (DeskTakenError, AmbiguousError, UnsafeError) as error:
+    except (DeskTakenError, AmbiguousError, UnsafeError, EditError) as error:
         refuse(str(error))
     if as_json:
         print_json(report.document)
