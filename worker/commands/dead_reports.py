@@ -131,6 +131,14 @@ def unable_to_restore() -> UnsafeError:
     return UnsafeError("There is no stream of dead letters at this broker, so nothing is remembered.")
 
 
+def unsafe_to_import() -> UnsafeError:
+    """Why nothing is imported without a journal."""
+    return UnsafeError(
+        "There is no journal at this broker, so what was sent since the export is not known, and may be sent "
+        "twice after the import. To import all the same, add --yes."
+    )
+
+
 def unsafe_to_edit() -> UnsafeError:
     """Why nothing is edited without a journal."""
     return UnsafeError(

@@ -5,15 +5,16 @@ What was sent again stays gone: it was delivered, or is another dead letter by n
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 
 from contracts.journal import What
-from contracts.topology import dead_exchange
+from contracts.topology import DEAD_QUEUES, dead_exchange, dead_queue
 from worker.copies import unchanged
 from worker.desk.begun import begun
 from worker.desk.case import Case, watch
 from worker.desk.ledger import Subjects
-from worker.desk.letter import Letter
+from worker.desk.letter import UNROUTABLE, Letter
 from worker.desk.message import message_of
 from worker.desk.removal import How
 from worker.desk.workplace import Workplace
@@ -54,9 +55,18 @@ async def restore(
     return counts
 
 
+def at_home(letter: Letter, prefix: str) -> Letter:
+    """The letter in the queue under `prefix` that is the one it was in under another."""
+    name = letter.queue.rpartition(".")[2]
+    return replace(letter, queue=dead_queue(name if name in (*DEAD_QUEUES, UNROUTABLE) else "poison", prefix))
+
+
 async def bury(place: Workplace, letter: Letter) -> None:
     """Publishes `letter` among the dead as it is, with confirmation."""
     message = message_of(letter.body, unchanged(letter.headers), letter.properties)
+    if letter.code == UNROUTABLE:
+        await place.publisher.publish("", letter.queue, message)
+        return
     key = f"{letter.dead_class}.{letter.code}"
     await place.publisher.publish(dead_exchange(place.prefix), key, message, into=letter.queue)
 
