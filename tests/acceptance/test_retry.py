@@ -21,6 +21,11 @@ from tests.support.letters import bury, dead, declare_journal, key_of, seen
 from tests.support.load import addresses, adopted, message_to, reset_for, tally, until_sent
 from tests.support.scale import cases
 from tests.support.worker import ROOT, command, environment
+from worker.desk.case import Redrive
+from worker.desk.holding import look
+from worker.desk.redrive import Options
+from worker.desk.rounds import send_again
+from worker.desk.workplace import workplace
 
 MENDED: Final = Reason.OAUTH2_REQUIRES_TLS
 
@@ -199,6 +204,61 @@ async def test_a_retry_that_is_killed_loses_nothing_and_sends_nothing_twice(worl
     assert sent.is_complete
     assert not sent.repeats
     assert await world.dead_letters() == {}
+
+
+async def test_a_letter_that_was_sent_and_is_still_there_is_only_taken_out(world: World) -> None:
+    """Killed between the confirmation and the acknowledgement, long ago: the worker has been started anew."""
+    letter = dead(message_to("e@broddu.example"), MENDED, world.prefix)
+    worker = await world.worker()
+    await bury(world.channel, world.prefix, [letter])
+    assert (await notify(world, "retry", MENDED))[1]["sent"] == 1
+    await worker.until_said(outcome="delivered")
+    await bury(world.channel, world.prefix, [letter])
+    code, said, _ = await notify(world, "retry", MENDED)
+    assert (code, said["sent"], said["sent_before"]) == (0, 0, 1)
+    assert len(world.smtp.accepted) == 1
+    assert await world.dead_letters() == {}
+
+
+async def test_a_letter_that_waits_in_its_lane_twice_is_sent_once(world: World, journal: None) -> None:
+    """Killed at the same point while no worker ran; then two take one each."""
+    letter = dead(message_to("e@broddu.example"), MENDED, world.prefix)
+    for _ in range(2):
+        await bury(world.channel, world.prefix, [letter])
+        assert (await notify(world, "retry", MENDED))[1]["sent"] == 1
+    assert await world.unfinished() == {"work.standard": 2}
+    world.smtp.delay("BODY", 1.0)
+    await asyncio.gather(*(world.worker() for _ in range(2)))
+    await world.until_unfinished({})
+    await until(lambda: bool(world.smtp.accepted))
+    await asyncio.gather(*(worker.stop() for worker in world.workers))
+    assert len(world.smtp.accepted) == 1
+    assert await world.dead_letters() == {}
+
+
+async def test_a_second_command_at_the_same_time_is_refused(world: World, journal: None) -> None:
+    """It would see an empty queue, while the first holds the letters."""
+    letters = [dead(message_to(address), MENDED, world.prefix) for address in addresses(20)]
+    await bury(world.channel, world.prefix, letters)
+    first = asyncio.create_task(notify(world, "retry", MENDED, "--rate", "5/s"))
+    await world.until_unfinished({"work.standard": 1})
+    code, _, err = await notify(world, "retry", MENDED)
+    assert code == 2
+    assert "Another command" in err
+    assert (await first)[1]["sent"] == 20
+
+
+async def test_letters_are_held_for_a_while_only(world: World, journal: None) -> None:
+    """The broker takes away what is held for half an hour; each round gives back what it has not come to."""
+    letters = [dead(message_to(address), MENDED, world.prefix) for address in addresses(12)]
+    await bury(world.channel, world.prefix, letters)
+    options = Options(Redrive("ann", ""), rate=10.0)
+    async with workplace(world.url, world.prefix) as place:
+        there = await look(place.connection, world.prefix)
+        tally = await send_again(place, there, options, round_seconds=0.3)
+    assert tally.sent == 12
+    sent = await take_all(world.channel, work_queue(Lane.STANDARD, world.prefix))
+    assert [message.body for message in sent] == [letter.body for letter in letters]
 
 
 async def _until_accepted(world: World, count: int, process: asyncio.subprocess.Process) -> None:

@@ -1,14 +1,15 @@
 """`dead retry|discard|restore|edit|import`: what changes dead letters. Arguments and printing only."""
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Never
+from typing import Annotated, Any, Never
 
 import typer
 
 from worker import telemetry
+from worker.broker import BROKER_ERRORS, BrokerUnavailableError, end_of, unless_lost
 from worker.commands import dead_options as options
 from worker.commands import dead_reports as reports
 from worker.commands.dead import Classes, Codes, EventIds, Groups, Lanes, Since, app
@@ -26,7 +27,7 @@ from worker.desk.edit import edit as put_in_place
 from worker.desk.holding import DeskTakenError, look
 from worker.desk.letter import Letter
 from worker.desk.past import past
-from worker.desk.redrive import Options
+from worker.desk.redrive import Options, Tally
 from worker.desk.restore import at_home
 from worker.desk.restore import restore as bring_back
 from worker.desk.rounds import forecast, send_again
@@ -228,8 +229,18 @@ async def _retried(place: Workplace, choice: Choice, how: Options, *, dry_run: b
         return reports.forecast(letters, await forecast(place, letters, skip_expired=how.skip_expired))
     if not place.has_journal and (how.canary or not yes):
         raise reports.unsafe_to_retry(canary=bool(how.canary))
+    done = 0
+
+    def told(tally: Tally) -> None:
+        nonlocal done
+        done = tally.sent + tally.sent_before
+        progress.at(tally.done)
+
     with Progress("sending again", len(letters)) as progress:
-        tally = await send_again(place, letters, how, lambda tally: progress.at(tally.done))
+        try:
+            tally = await send_again(place, letters, how, told)
+        except (*BROKER_ERRORS, BrokerUnavailableError) as error:
+            raise reports.broken_off(error, done, len(letters)) from error
     return reports.retried(letters, tally, how)
 
 
@@ -302,7 +313,7 @@ async def _edited(
     if not letters:
         return reports.NOTHING
     if len({letter.id for letter in letters}) > 1:
-        raise EditError(f"{word} names {len(letters)} letters: one is edited at a time, by its id.")
+        raise EditError(f"That names {len(letters)} letters: one is edited at a time, by its id.")
     if not (place.has_journal or yes):
         raise reports.unsafe_to_edit()
     old = await body_of(place, letters[0])
@@ -312,13 +323,15 @@ async def _edited(
     return reports.edited(old, new, [str(change) for change in changes], dry_run=dry_run)
 
 
-def _work(settings: Path | None, do: Callable[[Workplace], Awaitable[Report]], *, as_json: bool) -> Never:
+def _work(
+    settings: Path | None, do: Callable[[Workplace], Coroutine[Any, Any, Report]], *, as_json: bool
+) -> Never:
     """Prints the report that `do` returns, and ends the command with its exit code."""
     known = loaded(settings)
 
     async def at_the_desk() -> Report:
         async with workplace(broker_url(known), known.worker.prefix) as place:
-            return await do(place)
+            return await unless_lost(end_of(place.connection), do(place))
 
     try:
         report = at_the_broker(at_the_desk())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from worker.broker import BrokerUnavailableError, in_words
 from worker.commands.shell import NOTHING_MATCHED
 from worker.desk.canary import Song, Verdict
 from worker.desk.case import Fate
@@ -45,6 +46,14 @@ def unsafe_to_retry(*, canary: bool) -> UnsafeError:
     return UnsafeError(
         "There is no journal at this broker: if this is interrupted and done again, a mail may be sent twice. "
         "To send these again all the same, add --yes."
+    )
+
+
+def broken_off(error: Exception, done: int, count: int) -> BrokerUnavailableError:
+    """What is said when the broker goes away, or takes no more, in the middle."""
+    why = str(error) if isinstance(error, BrokerUnavailableError) else in_words(error)
+    return BrokerUnavailableError(
+        f"{why}. {done} of {count} are dealt with; the others are where they were: do the same again."
     )
 
 

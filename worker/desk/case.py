@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
 import aio_pika
 
@@ -23,6 +23,8 @@ from worker.desk.ledger import Book, Subjects
 from worker.desk.letter import UNROUTABLE, Letter
 from worker.desk.message import message_of
 from worker.errors import PermanentError
+
+MOST_DIGITS: Final = 7
 
 
 class Fate(Enum):
@@ -133,7 +135,7 @@ class Redrive:
             "notify-owed": still_owed,
             "notify-origin-key": key,
             "notify-history": History.read(letter.said("history")).plus(now, "redriven", case.lane).written(),
-            "notify-redrives": int(letter.said("redrives") or 0) + 1,
+            "notify-redrives": _count(letter.said("redrives")) + 1,
             "notify-redriven-by": self.by,
             "notify-note": self.note,
             "notify-edited-from": letter.said("edited-from"),
@@ -156,13 +158,19 @@ def _event(letter: Letter) -> Event | None:
         )
     except PermanentError:
         return None
+    except Exception:  # noqa: BLE001 - a letter may be here because its bytes meet a bug; others have to go on
+        return None
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < MOST_DIGITS else 0
 
 
 def _due(event: Event, text: str) -> dict[int, str]:
     """Place -> key of the mails that are owed; the key is empty where nobody waits for it."""
     try:
         everybody = addressees(event)
-    except PermanentError:
+    except Exception:  # noqa: BLE001 - see above
         return {}
     ranges = owed.read(text)
     due = [mail for mail in everybody if any(mail.index in run for run in ranges)] or everybody

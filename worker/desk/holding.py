@@ -15,7 +15,7 @@ from typing import Final
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, ChannelNotFoundEntity
 
-from contracts.topology import DEAD_QUEUES, dead_queue
+from contracts.topology import DEAD_QUEUES, dead_queue, desk_lock
 from worker.broker import (
     BROKER_ERRORS,
     BrokerRefusedError,
@@ -73,7 +73,7 @@ async def desk(url: str, prefix: str) -> AsyncIterator[AbstractConnection]:
 
 async def _lock(connection: AbstractConnection, prefix: str) -> None:
     channel = await _channel(connection)
-    name = f"{prefix}.desk"
+    name = desk_lock(prefix)
     try:
         # It ends with the connection, however that ends.
         await channel.declare_queue(name, exclusive=True, auto_delete=True)
@@ -105,7 +105,10 @@ async def held(
             await hand.take(channel)
         yield [one for hand in hands for one in hand.chosen]
     except (ChannelNotFoundEntity, ChannelAccessRefused) as error:
-        raise BrokerRefusedError(f"The dead letters cannot be read: {error}. Has a worker run here?") from None
+        raise BrokerRefusedError(
+            f"The dead letters cannot be taken: {error}. A worker declares their queues; the user needs read "
+            "permission on them, and from RabbitMQ 4.3 on configure as well."
+        ) from None
     finally:
         with suppress(*BROKER_ERRORS):
             await channel.close()

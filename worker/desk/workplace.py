@@ -12,11 +12,11 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 from contracts.dead_letter import rfc3339
 from contracts.journal import Record
 from contracts.topology import dead_stream, journal_stream
-from worker.broker import Publisher
+from worker.broker import BrokerUnavailableError, Publisher
 from worker.desk.holding import desk
 from worker.desk.ledger import Ledger, Subjects, group
 from worker.desk.letter import Letter
-from worker.desk.removal import How, Removal
+from worker.desk.removal import How, Removalfrom worker.journal import JournalMissingError
 
 WRITER: Final = "desk"
 
@@ -42,7 +42,10 @@ class Workplace:
         died = [letter.died for letter in letters]
         known = [moment for moment in died if moment is not None]
         ledger = Ledger(self.connection, journal_stream(self.prefix), self.notes.publish, subjects)
-        await ledger.read(min(known) if known and len(known) == len(died) else None)
+        try:
+            await ledger.read(min(known) if known and len(known) == len(died) else None)
+        except JournalMissingError as error:
+            raise BrokerUnavailableError(f"The journal went away: {error}") from None
         return ledger
 
     async def write(self, records: Iterable[Record]) -> None:
