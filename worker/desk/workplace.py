@@ -16,7 +16,8 @@ from worker.broker import BrokerUnavailableError, Publisher
 from worker.desk.holding import desk
 from worker.desk.ledger import Ledger, Subjects, group
 from worker.desk.letter import Letter
-from worker.desk.removal import How, Removalfrom worker.journal import JournalMissingError
+from worker.desk.removal import How, Removal
+from worker.journal import JournalMissingError
 
 WRITER: Final = "desk"
 
