@@ -18,7 +18,7 @@ from worker.commands.dead_reports import Report, UnsafeError
 from worker.commands.progress import Progress
 from worker.commands.shell import Json, SettingsFile, at_the_broker, broker_url, loaded, refuse
 from worker.desk import ndjson
-from worker.desk.case import Redrive
+from worker.desk.case import Fate, Redrive
 from worker.desk.choice import Choice
 from worker.desk.discard import discard as discard_letters
 from worker.desk.discard import is_kept
@@ -237,6 +237,7 @@ async def _retried(place: Workplace, choice: Choice, how: Options, *, dry_run: b
         progress.at(tally.done)
 
     with Progress("sending again", len(letters)) as progress:
+        place.reading = lambda: progress.at(0)
         try:
             tally = await send_again(place, letters, how, told)
         except (*BROKER_ERRORS, BrokerUnavailableError) as error:
@@ -250,7 +251,8 @@ async def _discarded(
     letters = choice.among(await look(place.connection, place.prefix))
     if not letters:
         return reports.NOTHING
-    for_good = [letter for letter in letters if not (place.has_journal and is_kept(letter))]
+    now = datetime.now(UTC)
+    for_good = [letter for letter in letters if not (place.has_journal and is_kept(letter, now))]
     if for_good and not (yes or dry_run):
         raise reports.unsafe_to_discard(len(for_good), len(letters))
     if dry_run:
@@ -316,6 +318,10 @@ async def _edited(
         raise EditError(f"That names {len(letters)} letters: one is edited at a time, by its id.")
     if not (place.has_journal or yes):
         raise reports.unsafe_to_edit()
+    if not (await forecast(place, letters[:1], skip_expired=False))[Fate.SEND]:
+        raise EditError(
+            "A command has sent it again, or was about to: dead retry finds out, and finishes that."
+        )
     old = await body_of(place, letters[0])
     new = edited(old, changes, by=by, why=why, now=datetime.now(UTC))
     if not dry_run:

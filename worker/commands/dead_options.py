@@ -2,7 +2,7 @@
 
 import getpass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,6 +13,9 @@ from worker.desk.choice import Choice, NothingNamedError
 from worker.desk.edit import Change
 from worker.desk.selection import Filter
 
+SLOWEST: Final = 12 / 3600
+"""Letters are held meanwhile, and the broker takes away what is held for half an hour."""
+
 
 def rate(text: str) -> float:
     """How many a second. Raises BadParameter."""
@@ -22,8 +25,8 @@ def rate(text: str) -> float:
         each_second = float(number) / (seconds or 0)
     except (ValueError, ZeroDivisionError):
         each_second = 0.0
-    if not 0 < each_second < float("inf"):
-        raise typer.BadParameter("write how many a second, a minute or an hour: 5, 5/s, 100/m")
+    if not SLOWEST <= each_second < float("inf"):
+        raise typer.BadParameter("write how many a second, a minute or an hour: 5, 5/s, 100/m, 12/h at least")
     return each_second
 
 

@@ -1,6 +1,8 @@
 """Letters are discarded: noted with a reason, then taken out. The stream of dead letters keeps its copy."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
 
 from contracts.journal import What
 from worker.desk.begun import begun
@@ -9,7 +11,8 @@ from worker.desk.letter import UNROUTABLE, Letter
 from worker.desk.removal import How
 from worker.desk.workplace import Workplace
 
-AT_ONCE = 100
+AT_ONCE: Final = 100
+REMEMBERED: Final = timedelta(days=29)
 
 
 async def discard(
@@ -36,6 +39,6 @@ async def discard(
     return count
 
 
-def is_kept(letter: Letter) -> bool:
-    """Whether a copy of `letter` is in the stream of dead letters, if there is one."""
-    return letter.code != UNROUTABLE
+def is_kept(letter: Letter, now: datetime) -> bool:
+    """Whether a copy of `letter` is in the stream of dead letters, if there is one, and stays for a day."""
+    return letter.code != UNROUTABLE and letter.died is not None and now - letter.died < REMEMBERED

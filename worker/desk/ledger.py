@@ -85,11 +85,18 @@ class Ledger:
     """Reads the journal into a `Book` over `connection`; marks its end by `publish`."""
 
     def __init__(
-        self, connection: AbstractConnection, stream: str, publish: Publish, subjects: Subjects
+        self,
+        connection: AbstractConnection,
+        stream: str,
+        publish: Publish,
+        subjects: Subjects,
+        *,
+        told: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._publish = publish
+        self._told = told
         self._name = f"desk/{token_hex(8)}"
         self._read_up = asyncio.Event()
         self._news = asyncio.Event()
@@ -137,6 +144,8 @@ class Ledger:
         self._news.set()
         self._news = asyncio.Event()
         if (message.delivery_tag or 0) % ACKED_AT_ONCE == 0:
+            if not self._read_up.is_set():
+                self._told()
             with suppress(*BROKER_ERRORS):
                 await message.ack(multiple=True)
 

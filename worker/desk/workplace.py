@@ -1,8 +1,8 @@
 """Where dead letters are changed: the lock, what is published by, and the journal if there is one."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,14 +27,16 @@ class Workplace:
     """A command's connection to the broker, alone with the dead letters under `prefix`.
 
     Letters are published by `publisher`; what goes to the streams by `notes`, so that nothing wrong with those
-    disturbs it. `has_journal` is false at a broker without the streams.
+    disturbs it. `has_journal` is false at a broker without the streams. `reading` is called again and again
+    while the journal is read.
     """
 
     connection: AbstractConnection
     publisher: Publisher
     notes: Publisher
     prefix: str
-    has_journal: bool = field(default=False)
+    has_journal: bool = False
+    reading: Callable[[], None] = lambda: None
 
     async def ledger(self, subjects: Subjects, letters: Iterable[Letter]) -> Ledger | None:
         """The journal, read from the first death among `letters` on; None without one."""
@@ -42,7 +44,8 @@ class Workplace:
             return None
         died = [letter.died for letter in letters]
         known = [moment for moment in died if moment is not None]
-        ledger = Ledger(self.connection, journal_stream(self.prefix), self.notes.publish, subjects)
+        stream = journal_stream(self.prefix)
+        ledger = Ledger(self.connection, stream, self.notes.publish, subjects, told=self.reading)
         try:
             await ledger.read(min(known) if known and len(known) == len(died) else None)
         except JournalMissingError as error:
