@@ -3,6 +3,7 @@
 import base64
 import json
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,14 @@ FORM: Final = "form-notification-and-autoresponder"
 RESET: Final = "password-reset-requested"
 SYSTEM: Final = "system-schedule-missed"
 
-ABSENT: Final = object()
+
+class Absent(Enum):
+    """A field that is left out."""
+
+    ABSENT = "nothing"
+
+
+ABSENT: Final = Absent.ABSENT
 INJECTION: Final = "cms@broddu.example\r\nBcc: all@broddu.example"
 MEBIBYTE: Final = 1024 * 1024
 

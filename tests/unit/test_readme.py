@@ -18,6 +18,7 @@ DOCUMENTS: Final = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/architecture.md",
+    "docs/desk.md",
     "deploy/publishers/README.md",
     "deploy/kubernetes/README.md",
     "deploy/systemd/README.md",

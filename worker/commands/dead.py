@@ -130,10 +130,10 @@ def show(
     if raw:
         sys.stdout.buffer.write(letter.body)
     elif as_json:
-        body = _revealed(letter) if reveal else veil.body(letter)
+        body = veil.revealed(letter) if reveal else veil.body(letter)
         print_json({**screens.letter_object(letter), "headers": veil.headers(letter), "body": body})
     else:
-        shown = _revealed(letter) if reveal else veil.body(letter)
+        shown = veil.revealed(letter) if reveal else veil.body(letter)
         screens.print_letter(letter, json.dumps(shown, ensure_ascii=False, indent=2))
         typer.echo(f"To see what to do: {COMMAND} explain {letter.id}", err=True)
 
@@ -149,13 +149,7 @@ def explain(
     """Explain a cause: the documented sentence, what was seen, the settings, and whether it is still so."""
     known = loaded(settings)
     looked = _looked(known)
-    letters = _chosen(looked.letters, (word,), Filter(), quiet=word in set(Reason))
-    found = (
-        grouped(letters, looked.settings_rev) or [cause(Reason(word))] if letters or word in set(Reason) else []
-    )
-    if not found:
-        _end([])
-    group = found[0]
+    group, letters = _cause(looked, word)
     if not as_json:
         screens.print_lines(screens.explain_lines(group, letters, screens.screen_width()))
     findings = _checked(known, as_json=as_json) if live and group.dead_class in CHECKED else []
@@ -252,6 +246,17 @@ def _chosen(
     return [letter for letter in taken if letter.id in meant] if words else taken
 
 
+def _cause(looked: Looked, word: str) -> tuple[Group, list[Letter]]:
+    """The group that `word` names, or the letter of it, and its letters; for a code there may be none."""
+    is_code = word in set(Reason)
+    meant = _chosen(looked.letters, (word,), Filter(), quiet=is_code)
+    if not meant and is_code:
+        return cause(Reason(word)), []
+    _end(meant)
+    letters = [letter for letter in looked.letters if letter.group == meant[0].group]
+    return grouped(letters, looked.settings_rev)[0], letters
+
+
 def _one(letters: list[Letter]) -> Letter:
     if not letters:
         _end(letters)
@@ -264,13 +269,6 @@ def _end(letters: list[Letter]) -> None:
     if not letters:
         typer.echo("No dead letter matches.", err=True)
         raise typer.Exit(NOTHING_MATCHED)
-
-
-def _revealed(letter: Letter) -> object:
-    try:
-        return json.loads(letter.body)
-    except (ValueError, RecursionError):
-        return letter.body.decode(errors="replace")
 
 
 def _checked(settings: Settings, *, as_json: bool) -> list[Finding]:

@@ -20,6 +20,9 @@ from worker.desk.letter import Letter
 from worker.desk.reading import Looked
 from worker.screens import print_plain
 
+_TERMINAL_CODES: Final = dict.fromkeys(range(0x7F, 0xA0), "?")
+"""What JSON leaves as it is, and some terminals obey."""
+
 INDENT: Final = " " * 8
 MOST_DETAILS: Final = 5
 UNKNOWN: Final = "-"
@@ -42,7 +45,7 @@ def group_object(group: Group) -> dict[str, Any]:
         "last": _exact(group.last),
         "lanes": dict(group.lanes),
         "text": veil.line(group.text),
-        "settings": list(group.settings),
+        "settings": list(map(veil.line, group.settings)),
         "settings_changed": group.settings_changed,
         "hint": veil.line(group.hint),
         "next": group.next,
@@ -123,13 +126,18 @@ def group_lines(groups: Sequence[Group], width: int) -> Iterator[Text]:
 def _details(group: Group, width: int) -> Iterator[Text]:
     # The documented sentence stands on its own, so that it can be searched for as the vendor's page has it.
     yield from _wrapped(veil.line(group.text), width, "bold")
-    advice = " ".join(filter(None, (_to_change(group.settings), _CHANGED[group.settings_changed])))
+    advice = " ".join(filter(None, (_to_change(group.settings), _changed(group))))
     yield from _wrapped(advice, width, "yellow" if group.settings_changed else "")
     yield Text(f"{INDENT}{group.next}", style="cyan")
 
 
+def _changed(group: Group) -> str:
+    """Whether the settings have changed; of no interest where none decides."""
+    return _CHANGED[group.settings_changed] if group.settings else ""
+
+
 def _to_change(settings: Sequence[str]) -> str:
-    return f"Setting to look at: {', '.join(settings)}." if settings else ""
+    return f"Setting to look at: {veil.line(', '.join(settings))}." if settings else ""
 
 
 def _colour(group: Group) -> str:
@@ -163,7 +171,7 @@ def print_letter(letter: Letter, body: str) -> None:
     for line in letter_lines(letter, console.width if console.is_terminal else 100):
         console.print(line)
     console.print(Text("\nBody", style="bold"))
-    console.print(Text(body))
+    console.print(Text(body.translate(_TERMINAL_CODES)))
 
 
 def letter_lines(letter: Letter, width: int) -> Iterator[Text]:
@@ -221,7 +229,7 @@ def explain_lines(group: Group, letters: Sequence[Letter], width: int) -> Iterat
     yield from _wrapped(_to_change(group.settings), width, "", indent="")
     yield Text("")
     yield from _wrapped(_how_many(group), width, "", indent="")
-    yield from _wrapped(_CHANGED[group.settings_changed], width, "yellow", indent="")
+    yield from _wrapped(_changed(group), width, "yellow", indent="")
     for detail, count in details(letters):
         yield from _wrapped(f"{count} x {detail}", width, "", indent="  ")
 

@@ -8,7 +8,7 @@ the counts differ.
 from collections import Counter
 from collections.abc import Callable
 
-from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import DeliveredMessage
 
 from contracts.topology import DEAD_QUEUES, dead_exchange, dead_queue, dead_queue_of
 from worker.desk.letter import UNROUTABLE, Letter
@@ -26,14 +26,14 @@ class Account:
         self._letters: dict[str, Letter] = {}
         self._copies: Counter[str] = Counter()
 
-    def enter(self, message: AbstractIncomingMessage) -> None:
+    def enter(self, message: DeliveredMessage) -> None:
         """The next message of the stream."""
-        if removal := Removal.read(message.headers, message.body):
+        if removal := Removal.read(message.header.properties.headers or {}, message.body):
             for removed in removal.ids:
                 self._letters.pop(removed, None)
                 self._copies.pop(removed, None)
         elif queue := self._queue_of(message):
-            letter = slim(Letter.of(message, queue), self._keeps_body)
+            letter = slim(Letter.delivered(message, queue), self._keeps_body)
             self._letters.pop(letter.id, None)
             self._letters[letter.id] = letter
             self._copies[letter.id] += 1
@@ -46,7 +46,7 @@ class Account:
         """How many messages that are: a letter that was published twice is two."""
         return sum(self._copies[letter.id] for letter in self.in_queue(queue))
 
-    def _queue_of(self, message: AbstractIncomingMessage) -> str:
+    def _queue_of(self, message: DeliveredMessage) -> str:
         """The dead queue that got the same message; empty for none."""
         if message.exchange == dead_exchange(self._prefix):
             dead_class = (message.routing_key or "").partition(".")[0]

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, Final, Self
 
 from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import DeliveredMessage
 
 from contracts.dead_letter import ABOUT, HEADER_PREFIX, About, DeadClass, Reason
 from contracts.topology import Lane
@@ -110,6 +111,23 @@ class Letter:
             priority=message.priority,
         )
         return cls.read(queue, message.routing_key or "", message.headers, message.body, properties)
+
+    @classmethod
+    def delivered(cls, message: DeliveredMessage, queue: str) -> Self:
+        """As `of`, from what the lower client delivers: half the cost, for whoever reads thousands."""
+        said = message.header.properties
+        properties = Properties(
+            content_type=said.content_type,
+            content_encoding=said.content_encoding,
+            message_id=said.message_id,
+            timestamp=said.timestamp,
+            type=said.message_type,
+            correlation_id=said.correlation_id,
+            reply_to=said.reply_to,
+            app_id=said.app_id,
+            priority=said.priority,
+        )
+        return cls.read(queue, message.routing_key or "", said.headers or {}, message.body, properties)
 
     @property
     def group(self) -> str:

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from aio_pika.abc import AbstractConnection
-from aio_pika.message import IncomingMessage
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
@@ -30,7 +29,9 @@ ACKED_AT_ONCE: Final = 500
 SILENCE_SECONDS: Final = 20.0
 """After so long without a message that has to come, the broker is taken for gone."""
 
-FIRST_SECONDS: Final = 1.0
+FIRST_SECONDS: Final = 0.5
+"""A stream in which there is anything has begun to come by then, since the broker said that it would."""
+
 QUIET_SECONDS: Final = 0.05
 """A chunk of a stream comes in one go: what does not come after it within this time is not there."""
 
@@ -120,9 +121,9 @@ class _Look:
     async def all(self) -> Looked:
         """Depths first, so that whatever is counted has come to the stream by the time that is read."""
         depths = await self._depths()
-        revision = await self._revision()
+        revision = ""
         if not all(depth.nobody_there for depth in depths.values()):
-            await self._read_stream()
+            revision, _ = await asyncio.gather(self._revision(), self._read_stream())
         letters: list[Letter] = []
         after = await self._depths()
         for queue, depth in depths.items():
@@ -212,9 +213,8 @@ class _Look:
         found: list[Letter] = []
         with suppress(TimeoutError):
             while len(found) < most:
-                async with asyncio.timeout(PEEK_QUIET_SECONDS):
-                    message = await arrived.get()
-                letter = Letter.of(IncomingMessage(message, no_ack=True), queue)
+                message = await _next(arrived, PEEK_QUIET_SECONDS)
+                letter = Letter.delivered(message, queue)
                 found.append(slim(letter, self._keeps_body))
                 if len(found) % ACKED_AT_ONCE == 0:
                     self._progress(len(found), most)
@@ -256,14 +256,14 @@ class _Look:
 class _Progressing:
     """Enters messages, and tells how far that is on the way to the offset `last`."""
 
-    def __init__(self, progress: Progress, last: int, enter: Callable[[IncomingMessage], None]) -> None:
+    def __init__(self, progress: Progress, last: int, enter: Callable[[DeliveredMessage], None]) -> None:
         self._progress = progress
         self._last = last
         self._enter = enter
         self._begin: int | None = None
 
     def __call__(self, message: DeliveredMessage) -> None:
-        self._enter(IncomingMessage(message, no_ack=True))
+        self._enter(message)
         offset = _offset(message)
         self._begin = offset if self._begin is None else self._begin
         if offset % ACKED_AT_ONCE == 0:
@@ -279,8 +279,7 @@ async def _up_to(
     """Enters messages until the one with the offset `last` has come, and what has come with it."""
     offset, unacknowledged = -1, 0
     while offset < last or not arrived.empty():
-        async with asyncio.timeout(SILENCE_SECONDS):
-            message = await arrived.get()
+        message = await _next(arrived, SILENCE_SECONDS)
         enter(message)
         offset = _offset(message)
         unacknowledged += 1
@@ -302,6 +301,14 @@ async def _newest_of_chunk(
                 async with asyncio.timeout(QUIET_SECONDS):
                     newest = await arrived.get()
     return newest
+
+
+async def _next(arrived: "asyncio.Queue[DeliveredMessage]", seconds: float) -> DeliveredMessage:
+    """The next message. Raises TimeoutError where none comes; a timer only where it has to be waited for."""
+    if not arrived.empty():
+        return arrived.get_nowait()
+    async with asyncio.timeout(seconds):
+        return await arrived.get()
 
 
 def _offset(message: DeliveredMessage) -> int:

@@ -79,6 +79,14 @@ def body(letter: Letter) -> Any:
         return f"<{len(letter.body):,} bytes, not JSON>"
 
 
+def revealed(letter: Letter) -> Any:
+    """The body as JSON, nothing masked, or as text; what cannot be written is a question mark."""
+    try:
+        return json.loads(_writable(json.dumps(json.loads(letter.body), ensure_ascii=False)))
+    except (ValueError, RecursionError):
+        return letter.body.decode(errors="replace")
+
+
 def headers(letter: Letter) -> dict[str, Any]:
     """All headers of the message, masked but for the worker's and the broker's own."""
     return {line(name): _header(name, value) for name, value in sorted(letter.headers.items())}
@@ -86,7 +94,11 @@ def headers(letter: Letter) -> dict[str, Any]:
 
 def line(text: str) -> str:
     """`text` as it may stand on a screen: redacted, on one line, with nothing that a terminal obeys."""
-    return redact(text).translate(_CONTROL)
+    return redact(_writable(text)).translate(_CONTROL)
+
+
+def _writable(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 def _header(name: str, value: Any) -> Any:
