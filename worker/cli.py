@@ -18,7 +18,7 @@ from worker import __version__, preview, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 from worker.check import check, unreadable
-from worker.commands import dead, doctor, whereis
+from worker.commands import dead_changes, doctor, whereis
 from worker.commands.shell import (
     REFUSED,
     UNREACHABLE,
@@ -50,7 +50,7 @@ topology_app = typer.Typer(help="The exchanges, queues and bindings at the broke
 app.add_typer(topology_app, name="topology")
 app.command("whereis")(whereis.command)
 app.command("doctor")(doctor.command)
-app.add_typer(dead.app, name="dead")
+app.add_typer(dead_changes.app, name="dead")
 
 
 def _mailbox(text: str) -> Mailbox:

@@ -16,7 +16,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         "pure deciders",
         """decode render addressees answers canvas contents look piece placeholders proofread specimens
         stationery template_files template_names wording writing mime outcome verdict retry owed findings
-        desk desk.letter desk.selection desk.removal desk.account desk.groups desk.veil
+        desk desk.letter desk.selection desk.removal desk.account desk.groups desk.veil desk.choice
         smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pace smtp.pool
         smtp.certificate smtp.claims trail policies
         sender sender.spf_record sender.spf_macros""",
@@ -25,6 +25,8 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
          logins management outage publish survey stream depths permissions desk.reading desk.ndjson
+         desk.begun desk.canary desk.case desk.discard desk.edit desk.holding desk.ledger desk.message desk.past
+         desk.redrive desk.restore desk.rounds desk.workplace
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
@@ -33,7 +35,8 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     (
         "commands",
         """cli screens check preview send_test doctor commands commands.shell commands.progress commands.whereis
-        commands.doctor commands.dead commands.dead_screens __main__""",
+        commands.doctor commands.dead commands.dead_screens commands.dead_changes commands.dead_options
+        commands.dead_reports __main__""",
     ),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
