@@ -16,7 +16,11 @@ SETTINGS_REV_HEADER: Final = "notify-settings-rev"
 
 
 class What(StrEnum):
-    """What became of a mail; `STARTED` is said of a worker that has begun to read along."""
+    """What became of a mail; the last two are said of a worker.
+
+    `STARTED` when it has begun to read along, `RELOADED` when it took other settings: the header of each message
+    has the revision in force when it was written.
+    """
 
     DELIVERED = "delivered"
     SUPPRESSED = "suppressed"
@@ -24,6 +28,7 @@ class What(StrEnum):
     DEAD = "dead"
     INTERRUPTED = "interrupted"
     STARTED = "started"
+    RELOADED = "reloaded"
 
 
 class Record(BaseModel):

@@ -62,6 +62,7 @@ class Action(StrEnum):
     ADOPT = "adopt"
     SUSPECT = "suspect"
     JOURNAL = "journal"
+    RELOAD = "reload"
     DRAIN = "drain"
     STOP = "stop"
     WARN = "warn"

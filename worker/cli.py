@@ -25,9 +25,10 @@ from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
+from worker.revision import renderer
 from worker.send_test import send_test
 from worker.sender.lookup import Server
-from worker.settings import Settings, SettingsError, load, rows
+from worker.settings import Settings, SettingsError, Source, load, rows
 from worker.template_files import TemplatesError
 
 REFUSED: Final = 2
@@ -106,7 +107,7 @@ def run(settings: SettingsFile = None) -> None:
     telemetry.log_to(sys.stderr)
     exporter = telemetry.export_traces(os.environ)
     try:
-        _complete(service.run(known))
+        _complete(service.run(known, Source(os.environ, settings)))
     except (BrokerRefusedError, NotDeclaredError) as error:
         _refuse(str(error))
     except TemplatesError as error:
@@ -189,7 +190,7 @@ def preview_mails(
     """
     known = _loaded(settings)
     try:
-        previews = preview.chosen(what, service.renderer(known), lang or ())
+        previews = preview.chosen(what, renderer(known), lang or ())
         folder = out or Path(tempfile.mkdtemp(prefix="notify-preview-"))
         shown = preview.save(previews, folder)
     except TemplatesError as error:

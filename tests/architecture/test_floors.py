@@ -28,7 +28,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
     ("composed steps", "consume deliver approach"),
-    ("life cycle", "service"),
+    ("life cycle", "revision succession reload service"),
     ("commands", "cli screens check preview send_test __main__"),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
@@ -50,7 +50,8 @@ FORBIDDEN: Final[tuple[tuple[str, str, str], ...]] = (
 """Module or package, what it must not import, and why."""
 
 READERS_OF_SETTINGS: Final = {
-    f"worker.{module}" for module in ("settings", "service", "check", "send_test", "cli", "screens")
+    f"worker.{module}"
+    for module in ("settings", "revision", "reload", "service", "check", "send_test", "cli", "screens")
 }
 
 
