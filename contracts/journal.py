@@ -18,7 +18,7 @@ SETTINGS_REV_HEADER: Final = "notify-settings-rev"
 class What(StrEnum):
     """What became of a mail; the last two are said of a worker.
 
-    `STARTED` when it has begun to read along, `RELOADED` when it took other settings: the header of each message
+    `STARTED` when it has begun to read along, `RELOADED` when it took other settings: the header of a message
     has the revision in force when it was written.
     """
 

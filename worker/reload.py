@@ -1,7 +1,7 @@
 """Settings that change while the worker runs: when they are read again, and what of them comes into force.
 
-A signal asks for it, or the settings file has another content. It is the content that is compared, so the file
-may be written to, replaced, or a link that leads elsewhere by now, as in Kubernetes. What cannot be read, or has
+A signal asks for it, or the settings file has another content. Since the content is compared, the file may be
+written to, replaced, or a link that leads elsewhere by now, as in Kubernetes. What cannot be read, or has
 faults, is kept out as a whole.
 """
 

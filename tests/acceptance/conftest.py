@@ -53,6 +53,14 @@ class World:
         self.workers.append(worker)
         return worker
 
+    def file_worker(self, file: Path) -> Worker:
+        """A worker that finds its mail server in a settings file, which may change."""
+        of_server = {"EmailSMTPHost", "EmailSmtpPort"}
+        others = {name: value for name, value in self.settings.items() if name not in of_server}
+        worker = Worker(self.folder, **others, NOTIFY_SETTINGS_FILE=str(file))
+        self.workers.append(worker)
+        return worker
+
     def workers_said(self, **fields: Any) -> list[dict[str, Any]]:
         """The log lines of all workers that have these fields."""
         return [line for worker in self.workers for line in worker.said(**fields)]
