@@ -146,4 +146,5 @@ async def test_what_has_faults_is_kept_out_and_they_are_listed(tmp_path: Path, t
             ground = await worker.asked("EmailSmtpPort = 26")
     assert worker.taken.empty()
     assert ground.settings.smtp.EmailSmtpPort == 26
-    assert [one.partition(":")[0] for line in logs for one in line.get("faults", ())] == [fault]
+    (said,) = [one for line in logs for one in line.get("faults", ())]
+    assert said.startswith(fault)
