@@ -208,7 +208,7 @@ async def test_a_server_that_says_nothing_holds_mail_no_longer_than_one_attempt_
             mails = worker.sending("1@x", "2@x", "3@x")
             await asyncio.sleep(0.2)
             worker.succession.replace(ground(server))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):  # the time-out, and a look at what the port speaks
                 outcomes = await asyncio.gather(*mails)
             assert all(isinstance(outcome, Delivered) for outcome in outcomes)
             await worker.succession.close()
