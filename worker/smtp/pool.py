@@ -192,8 +192,10 @@ class Pool(Generic[Key, Session]):
         return login.established > 0
 
     def sent(self, identity: Callable[[Key], Hashable]) -> dict[Hashable, deque[float]]:
-        """When the latest messages of each login began, where their rate is limited; still counted on."""
-        return {**self._started, **{identity(key): login.started for key, login in self._logins.items()}}
+        """When messages of each login began that still count for its rate; goes on being counted."""
+        begun = {**self._started, **{identity(key): login.started for key, login in self._logins.items()}}
+        since = self._clock() - RATE_WINDOW_SECONDS
+        return {who: started for who, started in begun.items() if started and started[-1] > since}
 
     def count_on(self, sent: dict[Hashable, deque[float]], identity: Callable[[Key], Hashable]) -> None:
         """What another pool `sent` before counts for the logins of the same identity here."""
