@@ -11,13 +11,14 @@ INSTRUMENTATION: Final = "notify-worker"
 
 
 class Span(StrEnum):
-    """Names of spans; `PROCESS` and `SEND` are followed by the queue or exchange."""
+    """Names of spans; `PROCESS`, `SEND` and `REDRIVE` are followed by the queue or exchange."""
 
     PROCESS = "process"
     RENDER = "render"
     SMTP_SEND = "smtp send"
     SMTP_CONNECT = "smtp connect"
     SEND = "send"
+    REDRIVE = "redrive"
 
 
 class Attribute(StrEnum):

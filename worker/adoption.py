@@ -7,6 +7,7 @@ copies of.
 """
 
 import hashlib
+from datetime import datetime
 from enum import Enum, auto
 
 from contracts.events import Event
@@ -37,7 +38,8 @@ class Runs:
 
         ADOPTED: the run that has it acknowledges it. SETTLED: it has only to be acknowledged.
         """
-        run, repeated = delivery.run, delivery.redelivered or bool(delivery.copy_id)
+        run = delivery.run
+        repeated = delivery.redelivered or bool(delivery.copy_id or delivery.dead_id)
         running = self._running.get(run)
         if repeated and running is not None and running.stale:
             running.adopt(delivery)
@@ -98,9 +100,19 @@ def run_of(delivery: Delivery, event: Event | None) -> str:
     sets anew: were it taken for the first, which may have ended as a dead letter, it would not be tried.
     """
     message = delivery.message
+    return run_id(
+        event, delivery.body, delivery.copy_id, delivery.dead_id, message.message_id, message.timestamp
+    )
+
+
+def run_id(event: Event | None, body: bytes, *set_anew: str | datetime | None) -> str:
+    """The run of a message: `set_anew` are its copy id, dead id, message id and timestamp.
+
+    `body` counts where it is no event.
+    """
     identity = (event.source, event.id) if event else ("", "")
-    parts = (*identity, delivery.copy_id, delivery.dead_id, message.message_id, message.timestamp)
+    parts = (*identity, *set_anew)
     digest = hashlib.blake2b("\0".join(str(part or "") for part in parts).encode(), digest_size=8)
     if event is None:
-        digest.update(delivery.body)
+        digest.update(body)
     return digest.hexdigest()

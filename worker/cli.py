@@ -3,14 +3,13 @@
 Exit codes: 0 done, 1 a check failed, 2 bad settings, usage or refused, 3 broker unreachable.
 """
 
-import asyncio
 import os
 import sys
 import tempfile
 import webbrowser
-from collections.abc import AsyncIterable, Callable, Coroutine
+from collections.abc import AsyncIterable, Callable
 from pathlib import Path
-from typing import Annotated, Final, Never, TypeVar
+from typing import Annotated, Never
 from urllib.parse import urlsplit
 
 import typer
@@ -20,6 +19,17 @@ from worker import __version__, preview, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 from worker.check import check, unreadable
+from worker.commands import dead_changes
+from worker.commands.shell import (
+    REFUSED,
+    UNREACHABLE,
+    Json,
+    SettingsFile,
+    broker_url,
+    complete,
+    loaded,
+    refuse,
+)
 from worker.declare import NotDeclaredError, TopologyDiffersError
 from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
@@ -31,11 +41,6 @@ from worker.sender.lookup import Server
 from worker.settings import Settings, SettingsError, Source, load, rows
 from worker.template_files import TemplatesError
 
-REFUSED: Final = 2
-UNREACHABLE: Final = 3
-
-T = TypeVar("T")
-
 app = typer.Typer(
     name="notify-worker",
     help="Turns a Contensis CMS's events on RabbitMQ into mail.",
@@ -46,14 +51,7 @@ app = typer.Typer(
 
 topology_app = typer.Typer(help="The exchanges, queues and bindings at the broker.", no_args_is_help=True)
 app.add_typer(topology_app, name="topology")
-
-SettingsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--settings", metavar="FILE", help="Settings file.", show_default="the one NOTIFY_SETTINGS_FILE names"
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+app.add_typer(dead_changes.app, name="dead")
 
 
 def _mailbox(text: str) -> Mailbox:
@@ -103,17 +101,17 @@ ManagementUrl = Annotated[
 @app.command()
 def run(settings: SettingsFile = None) -> None:
     """Consume events and send their mail until told to stop (SIGTERM or Ctrl-C; twice to force)."""
-    known = _loaded(settings)
+    known = loaded(settings)
     telemetry.log_to(sys.stderr)
     exporter = telemetry.export_traces(os.environ)
     try:
-        _complete(service.run(known, Source(os.environ, settings)))
+        complete(service.run(known, Source(os.environ, settings)))
     except (BrokerRefusedError, NotDeclaredError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     except TemplatesError as error:
         _refuse_templates(error)
     except TopologyDiffersError as error:
-        _refuse(
+        refuse(
             "The broker has queues or exchanges that differ from what the worker needs:",
             *error.differences,
             "Delete them when they are empty, or set NOTIFY_PREFIX to another prefix.",
@@ -125,7 +123,7 @@ def run(settings: SettingsFile = None) -> None:
 @app.command("settings")
 def show_settings(settings: SettingsFile = None, *, as_json: Json = False) -> None:
     """Show every setting: its effective value, where it came from; secrets are masked."""
-    known = _loaded(settings)
+    known = loaded(settings)
     for sentence in known.warnings:
         typer.echo(sentence, err=True)
     screens.print_settings(rows(known), as_json=as_json)
@@ -188,7 +186,7 @@ def preview_mails(
     FAMILY is workflow, form, password-reset or system, MAIL one of its mails, such as workflow/submit: both are
     shown as example events lead to them. FILE is an event as JSON. Exit code 1 if a mail cannot be made.
     """
-    known = _loaded(settings)
+    known = loaded(settings)
     try:
         previews = preview.chosen(what, renderer(known), lang or ())
         folder = out or Path(tempfile.mkdtemp(prefix="notify-preview-"))
@@ -196,7 +194,7 @@ def preview_mails(
     except TemplatesError as error:
         _refuse_templates(error)
     except (ValueError, OSError, PermanentError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     screens.print_previews(shown, folder, as_json=as_json)
     index = (folder / preview.INDEX).resolve()
     if not (open_it and webbrowser.open(index.as_uri())):
@@ -218,7 +216,7 @@ def publish(
     ] = False,
 ) -> None:
     """Publish one event, for trying out."""
-    known = _loaded(settings)
+    known = loaded(settings)
     telemetry.log_to(sys.stderr)
     body = file.read()
     try:
@@ -227,11 +225,11 @@ def publish(
         if not raw:
             checked(body)
     except PermanentError as error:
-        _refuse(str(error), "Nothing was published. To publish it all the same: --raw --key KEY")
+        refuse(str(error), "Nothing was published. To publish it all the same: --raw --key KEY")
     try:
-        _complete(publish_event(_broker_url(known), known.worker.prefix, body, key=key))
+        complete(publish_event(broker_url(known), known.worker.prefix, body, key=key))
     except (BrokerRefusedError, ValueError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     except BrokerUnavailableError as error:
         typer.echo(f"The broker did not take it. {error}", err=True)
         typer.echo("Is NOTIFY_BROKER_URL right, and has a worker declared its exchanges by starting?", err=True)
@@ -244,7 +242,7 @@ def check_topology(
     settings: SettingsFile = None, *, management: ManagementUrl = None, as_json: Json = False
 ) -> None:
     """Compare what the broker has with what the worker needs; declares nothing; exit code 1 on a difference."""
-    found = _at_the_broker(_loaded(settings), management, apply=False)
+    found = _at_the_broker(loaded(settings), management, apply=False)
     screens.print_topology(found, as_json=as_json)
     raise typer.Exit(int(any(it.wrong for it in found)))
 
@@ -254,7 +252,7 @@ def apply_topology(
     settings: SettingsFile = None, *, management: ManagementUrl = None, as_json: Json = False
 ) -> None:
     """Declare what the broker lacks, and say so; where something differs, nothing, and the exit code is 2."""
-    found = _at_the_broker(_loaded(settings), management, apply=True)
+    found = _at_the_broker(loaded(settings), management, apply=True)
     screens.print_topology(found, as_json=as_json)
     if any(it.state in survey.NOT_DECLARED for it in found):
         raise typer.Exit(REFUSED)
@@ -263,8 +261,8 @@ def apply_topology(
 @topology_app.command("definitions")
 def print_definitions(settings: SettingsFile = None) -> None:
     """Print it all, with the permissions of three users, as a file for `rabbitmqctl import_definitions`."""
-    known = _loaded(settings)
-    sys.stdout.write(definitions.text(known.worker.prefix, virtual_host(_broker_url(known))))
+    known = loaded(settings)
+    sys.stdout.write(definitions.text(known.worker.prefix, virtual_host(broker_url(known))))
 
 
 @app.callback(invoke_without_command=True)
@@ -280,31 +278,20 @@ def main() -> None:
     app()
 
 
-def _loaded(file: Path | None) -> Settings:
-    try:
-        return load(os.environ, file)
-    except SettingsError as error:
-        _refuse("The settings cannot be read:", *error.faults)
-
-
 def _refuse_templates(error: TemplatesError) -> Never:
-    _refuse(
+    refuse(
         "No mail can be made with these templates in NOTIFY_TEMPLATES_DIR:",
         *map(str, error.faults),
         "Correct them; with NOTIFY_TEMPLATES_FALLBACK=true the worker starts with its own in their place.",
     )
 
 
-def _broker_url(settings: Settings) -> str:
-    return settings.worker.broker_url.get_secret_value()
-
-
 def _at_the_broker(settings: Settings, management: str | None, *, apply: bool) -> list[survey.Found]:
-    url, wanted = _broker_url(settings), definitions.whole_topology(settings.worker.prefix)
+    url, wanted = broker_url(settings), definitions.whole_topology(settings.worker.prefix)
     try:
-        return _complete(survey.at_the_broker(url, wanted, management, mend=apply))
+        return complete(survey.at_the_broker(url, wanted, management, mend=apply))
     except (BrokerRefusedError, NotDeclaredError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     except BrokerUnavailableError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(UNREACHABLE) from None
@@ -317,7 +304,7 @@ def _print(
         findings = make(load(os.environ, file))
     except SettingsError as error:
         findings = unreadable(error)
-    return _complete(screens.print_findings(findings, as_json=as_json))
+    return complete(screens.print_findings(findings, as_json=as_json))
 
 
 def _say_next(sentence: str, findings: list[Finding], *, after: int) -> None:
@@ -326,22 +313,3 @@ def _say_next(sentence: str, findings: list[Finding], *, after: int) -> None:
     if code == after:
         typer.echo(sentence, err=True)
     raise typer.Exit(code)
-
-
-def _complete(work: Coroutine[None, None, T]) -> T:
-    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        return runner.run(work)
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    if sys.platform == "win32":
-        return asyncio.new_event_loop()
-    import uvloop  # noqa: PLC0415 - not installed on Windows
-
-    return uvloop.new_event_loop()
-
-
-def _refuse(*sentences: str) -> Never:
-    for sentence in sentences:
-        typer.echo(sentence, err=True)
-    raise typer.Exit(REFUSED)

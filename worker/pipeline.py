@@ -101,7 +101,7 @@ class Pipeline:
             await self.settle(delivery, None, [MailOutcome(None, "", Dead(event))], span)
             return
         due = self._due(event, delivery)
-        if delivery.redelivered and not unshared:
+        if delivery.may_be_a_second or (delivery.redelivered and not unshared):
             await self.journal.recall(delivery.run, [] if isinstance(due, Dead) else [mail.key for mail in due])
             if self.runs.is_settled(delivery):
                 await delivery.ack()

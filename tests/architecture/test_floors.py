@@ -16,6 +16,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         "pure deciders",
         """decode render addressees answers canvas contents look piece placeholders proofread specimens
         stationery template_files template_names wording writing mime outcome verdict retry owed findings
+        desk desk.letter desk.selection desk.removal desk.choice
         smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pace smtp.pool
         smtp.certificate smtp.claims
         sender sender.spf_record sender.spf_macros""",
@@ -24,12 +25,18 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
         logins management outage publish survey
+        desk.begun desk.canary desk.case desk.discard desk.holding desk.ledger desk.redrive desk.rounds
+        desk.workplace
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
     ("composed steps", "consume deliver approach"),
     ("life cycle", "revision succession reload service"),
-    ("commands", "cli screens check preview send_test __main__"),
+    (
+        "commands",
+        """cli screens check preview send_test commands commands.shell commands.progress commands.dead
+        commands.dead_changes commands.dead_reports __main__""",
+    ),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
 
@@ -51,7 +58,10 @@ FORBIDDEN: Final[tuple[tuple[str, str, str], ...]] = (
 
 READERS_OF_SETTINGS: Final = {
     f"worker.{module}"
-    for module in ("settings", "revision", "reload", "service", "check", "send_test", "cli", "screens")
+    for module in (
+        *("settings", "revision", "reload", "service", "check", "send_test", "cli", "screens"),
+        *("commands.shell", "commands.dead_changes"),
+    )
 }
 
 
