@@ -180,7 +180,8 @@ async def test_a_dead_letter_that_was_sent_again_twice_runs_once(broker: Broker)
     """Whoever sends it again may be killed before the dead letter is gone, and do it again."""
     runs = Runs()
     for begins in (Begin.RUN, Begin.SETTLED):
-        await broker.publish(**{"notify-dead-id": "01J"})
+        headers: dict[str, Any] = {"notify-dead-id": "01J"}
+        await broker.publish(**headers)
         taken = await broker.take()
         assert runs.begin(taken) is begins
         runs.settled(taken.run)

@@ -51,9 +51,15 @@ def _since(text: str) -> datetime:
 
 def _remark(text: str) -> str:
     text = " ".join(text.split())
-    if not text or len(text) > LONGEST_NOTE:
-        raise typer.BadParameter(f"write 1 to {LONGEST_NOTE} characters")
+    if len(text) > LONGEST_NOTE:
+        raise typer.BadParameter(f"write {LONGEST_NOTE} characters at most")
     return text
+
+
+def _reason(text: str) -> str:
+    if not text.split():
+        raise typer.BadParameter("write why")
+    return _remark(text)
 
 
 Words = Annotated[
@@ -133,7 +139,7 @@ def discard(
     words: Words = None,
     settings: SettingsFile = None,
     *,
-    reason: Annotated[str, typer.Option(parser=_remark, metavar="TEXT", help="Why, for the history.")],
+    reason: Annotated[str, typer.Option(parser=_reason, metavar="TEXT", help="Why, for the history.")],
     codes: Codes = None,
     classes: Classes = None,
     lanes: Lanes = None,

@@ -7,7 +7,7 @@ channel is closed. Whoever is killed in between has closed it too.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +30,7 @@ from worker.desk.letter import UNROUTABLE, Letter
 MOST_HELD: Final = 65_535
 """What one consumer can hold: the largest prefetch there is. With none at all, RabbitMQ stops at 2,000."""
 
+STEADY_SECONDS: Final = 0.03
 SILENCE_SECONDS: Final = 3.0
 """Nothing has come for so long: somebody else holds what is missing."""
 
@@ -98,42 +99,82 @@ async def held(
     missing or may not be read.
     """
     channel = await _channel(connection)
+    hands = [_Hands(name, wanted) for name in queues]
     try:
-        chosen: list[Held] = []
-        for queue in queues:
-            chosen += await _taken(channel, queue, wanted)
-        yield chosen
+        for hand in hands:
+            await hand.take(channel)
+        yield [one for hand in hands for one in hand.chosen]
     except (ChannelNotFoundEntity, ChannelAccessRefused) as error:
         raise BrokerRefusedError(f"The dead letters cannot be read: {error}. Has a worker run here?") from None
     finally:
         with suppress(*BROKER_ERRORS):
             await channel.close()
+    await _until_back(connection, {hand.name: hand.left for hand in hands})
 
 
-async def _taken(channel: AbstractChannel, name: str, wanted: Callable[[Letter], bool]) -> list[Held]:
-    queue = await channel.declare_queue(name, passive=True)
-    count = min(queue.declaration_result.message_count or 0, MOST_HELD)
-    if not count:
-        return []
-    chosen: list[Held] = []
-    seen, arrived = 0, asyncio.Event()
+class _Hands:
+    """Takes all of one queue."""
 
-    async def receive(message: AbstractIncomingMessage) -> None:
-        nonlocal seen
-        seen += 1
+    def __init__(self, name: str, wanted: Callable[[Letter], bool]) -> None:
+        self.name = name
+        self.chosen: list[Held] = []
+        self._wanted = wanted
+        self._meant = self._seen = 0
+        self._arrived = asyncio.Event()
+
+    @property
+    def left(self) -> int:
+        """How many it will give back."""
+        return self._seen - sum(one.message.processed for one in self.chosen)
+
+    async def take(self, channel: AbstractChannel) -> None:
+        """Returns when it has all that was there at the beginning."""
+        self._meant = min(await _steady_count(channel, self.name), MOST_HELD)
+        if not self._meant:
+            return
+        await channel.set_qos(prefetch_count=MOST_HELD)
+        queue = await channel.get_queue(self.name, ensure=False)
+        await queue.consume(self._receive)
+        with suppress(TimeoutError):
+            while self._seen < self._meant:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await self._arrived.wait()
+                self._arrived.clear()
+
+    async def _receive(self, message: AbstractIncomingMessage) -> None:
+        self._seen += 1
         # What died after the beginning is held too, so that it comes back behind the others; it is not meant.
-        if seen <= count and wanted(letter := Letter.of(message, name)):
-            chosen.append(Held(letter, message))
-        arrived.set()
+        if self._seen <= self._meant and self._wanted(letter := Letter.of(message, self.name)):
+            self.chosen.append(Held(letter, message))
+        self._arrived.set()
 
-    await channel.set_qos(prefetch_count=MOST_HELD)
-    await queue.consume(receive)
+
+async def _steady_count(channel: AbstractChannel, queue: str) -> int:
+    """How many letters are ready, twice in a row: a killed command's may just be coming back."""
+    before = -1
+    while (count := await _count(channel, queue)) != before:
+        before = count
+        await asyncio.sleep(STEADY_SECONDS)
+    return count
+
+
+async def _until_back(connection: AbstractConnection, left: Mapping[str, int]) -> None:
+    """Returns when the broker shows again what was given back, which takes it a moment; within seconds.
+
+    Whoever took them again at once would find the queue empty.
+    """
+    channel = await _channel(connection)
     with suppress(TimeoutError):
-        while seen < count:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                await arrived.wait()
-            arrived.clear()
-    return chosen
+        async with asyncio.timeout(SILENCE_SECONDS):
+            for queue, count in left.items():
+                while count and await _count(channel, queue) < count:  # noqa: ASYNC110 - a queue has no event
+                    await asyncio.sleep(STEADY_SECONDS)
+    await channel.close()
+
+
+async def _count(channel: AbstractChannel, queue: str) -> int:
+    declared = await channel.declare_queue(queue, passive=True)
+    return declared.declaration_result.message_count or 0
 
 
 async def _channel(connection: AbstractConnection) -> AbstractChannel:
