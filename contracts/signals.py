@@ -64,6 +64,7 @@ class Action(StrEnum):
     SUSPECT = "suspect"
     JOURNAL = "journal"
     RELOAD = "reload"
+    REDRIVE = "redrive"
     DRAIN = "drain"
     STOP = "stop"
     WARN = "warn"

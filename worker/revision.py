@@ -133,6 +133,21 @@ class Revision:
             mails_at_once=self.settings.max_sessions * MAILS_PER_SESSION,
         )
 
+    @property
+    def is_to_mend(self) -> bool:
+        """Whether what died by the settings before is to be sent again."""
+        return self.settings.worker.redrive_after_fix
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a refused login may heal: only with OAuth2, where permissions take a while to spread."""
+        smtp, own = self.settings.smtp, self.settings.worker
+        return float(own.auth_grace_seconds) if smtp.EmailSmtpUseOAuth2 else 0.0
+
+    async def try_out(self) -> None:
+        """Connects and logs in, for a mail of the default sender. Raises PermanentError and TransientError."""
+        await self.connector.probe(self._default_plan())
+
     async def close(self) -> None:
         """Closes the idle sessions, and the others as soon as their mail has ended; gives up token requests."""
         await self.pool.close()
@@ -155,9 +170,12 @@ class Revision:
 
     def _inherit_outage(self) -> None:
         """Whether the server is still away by the new settings, a probe tells before mail does."""
-        sender = default_sender(self.settings)
         with suppress(ConfigurationError):
-            self.outage.suspect(self._plan(sender.address if sender else None))
+            self.outage.suspect(self._default_plan())
+
+    def _default_plan(self) -> ConnectionPlan:
+        sender = default_sender(self.settings)
+        return self._plan(sender.address if sender else None)
 
     async def _open(self, connection: ConnectionPlan, token: Callable[[], Awaitable[Token]] | None) -> Session:
         return await open_session(

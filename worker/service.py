@@ -26,6 +26,7 @@ from worker.consume import Consumers, Pause
 from worker.declare import NotDeclaredError, TopologyDiffersError, declare
 from worker.delivery import Delivery
 from worker.journal import Journal, JournalMissingError
+from worker.mending import Mending
 from worker.quarantine import Quarantine
 from worker.recent import RecentMails
 from worker.redact import Redactor
@@ -64,6 +65,7 @@ class Service:
         self._journal = self._make_journal()
         self._consumers = self._make_consumers(settings)
         self._succession = self._make_succession(settings)
+        self._mending = Mending(self._broker_url, self._prefix, lambda: self._succession.current)
         self._reloader = Reloader(source, settings, self._take_over)
 
     async def run(self) -> None:
@@ -95,6 +97,7 @@ class Service:
             tasks.create_task(self._tidy())
             tasks.create_task(self._succession.guard())
             tasks.create_task(self._reloader.run())
+            tasks.create_task(self._mending.run())
 
     async def _declare_first(self) -> None:
         while True:
@@ -173,6 +176,7 @@ class Service:
             return False
         self._consumers.change_prefetch(_prefetch(ground.settings))
         self._succession.current.say()
+        self._mending.settings_changed()
         return True
 
     async def _paused_for_suspects(self) -> None:

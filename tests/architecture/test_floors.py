@@ -31,7 +31,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
     ("composed steps", "consume deliver approach"),
-    ("life cycle", "revision succession reload service"),
+    ("life cycle", "revision succession reload mending service"),
     (
         "commands",
         """cli screens check preview send_test commands commands.shell commands.progress commands.dead
