@@ -94,7 +94,7 @@ class Mending:
                 await revision.try_out()
             except NotifyError as error:
                 log.warning(
-                    "the mail server does not let these settings in; dead letters stay where they are",
+                    "by these settings nobody is let in; dead letters stay where they are",
                     action=Action.REDRIVE,
                     code=error.reason,
                 )
@@ -135,7 +135,7 @@ class Mending:
 
 
 def mended(letters: Iterable[Letter], rev: str) -> dict[str, list[Letter]]:
-    """Code -> the letters that died by settings before those of `rev`, without codes that `rev` has not mended."""
+    """Code -> the letters that died by other settings than those of `rev`; no code that `rev` has as well."""
     of_code: defaultdict[str, list[Letter]] = defaultdict(list)
     for letter in letters:
         if letter.dead_class == DeadClass.CONFIG:

@@ -53,7 +53,7 @@ async def test_the_setting_is_mended_and_the_mail_sends_itself(cloud: Cloud) -> 
     for _ in range(LETTERS):
         await world.publish(fresh_example(ONE_MAIL))
     await dead_by_settings(world, LETTERS)
-    assert len(worker.said(outcome="dead", code="oauth2-requires-tls")) == LETTERS
+    await worker.until_said(outcome="dead", code="oauth2-requires-tls", times=LETTERS)
     assert worker.said(action="warn", code="oauth2-requires-tls")[0]["text"] == error_texts.OAUTH2_REQUIRES_TLS
     written(world.folder, settings)
     hang_up(worker)
@@ -61,7 +61,7 @@ async def test_the_setting_is_mended_and_the_mail_sends_itself(cloud: Cloud) -> 
     await world.smtp.until_accepted(LETTERS, within=60)
     await dead_by_settings(world, 0)
     await world.until_unfinished({})
-    (said,) = worker.said(action="redrive")
+    (said,) = worker.said(action="redrive", level="info")
     assert (said["code"], said["sent"], said["canary"]) == ("oauth2-requires-tls", LETTERS, "well")
     assert len(world.smtp.accepted) == len({mail["Message-ID"] for mail in world.mails()}) == LETTERS
     assert {accepted.login for accepted in world.smtp.accepted} == {"cms@broddu.example"}
@@ -96,13 +96,12 @@ async def test_what_is_not_mended_stays_but_for_the_canaries(world: World) -> No
     written(world.folder, {**to_server, "NOTIFY_SMTP_TIMEOUT_SECONDS": "20"})
     await worker.until_said(action="redrive", level="warning", canary="same", sent=3)
     await dead_by_settings(world, 10)
-    died = len(worker.said(outcome="dead"))
-    assert died == 13
+    await worker.until_said(outcome="dead", times=13)
     hang_up(worker)
     await worker.until_said(action="reload", times=2)
     await world.smtp.reached["QUIT"].wait()
     await asyncio.sleep(1)
-    assert len(worker.said(outcome="dead")) == died
+    assert len(worker.said(outcome="dead")) == 13
 
 
 async def test_nothing_is_sent_again_unless_it_was_asked_for(world: World) -> None:
