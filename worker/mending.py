@@ -29,8 +29,8 @@ from worker.journal import JournalMissingError
 CANARIES: Final = 3
 FIRST_WAIT_SECONDS: Final = 15.0
 LONGEST_WAIT_SECONDS: Final = 300.0
-TAKEN_SECONDS: Final = 10.0
-"""Between two tries to be the only one who changes dead letters."""
+AGAIN_SECONDS: Final = 10.0
+"""Between two tries to be the only one who changes dead letters, or to reach the broker again."""
 
 BY: Final = "worker"
 NOTE: Final = "the settings have changed since, and the mail server lets them in"
@@ -81,7 +81,7 @@ class Mending:
             try:
                 if revision.is_to_mend and await self._is_let_in(revision):
                     await self._mend(revision.rev)
-            except (BrokerUnavailableError, BrokerRefusedError, JournalMissingError) as error:
+            except (BrokerRefusedError, JournalMissingError) as error:
                 _say_stopped(str(error))
             except Exception as bug:  # noqa: BLE001 - the letters are in their queue: a bug must not end the worker
                 _say_stopped(kind_and_place(bug))
@@ -109,11 +109,16 @@ class Mending:
 
     async def _mend(self, rev: str) -> None:
         while not self._due.is_set():
-            with suppress(DeskTakenError):
+            try:
                 async with workplace(self._url, self._prefix) as place:
                     await self._send_again(place, rev)
+            except DeskTakenError:
+                await self._wait(AGAIN_SECONDS)
+            except BrokerUnavailableError as error:
+                _say_stopped(str(error))
+                await self._wait(AGAIN_SECONDS)
+            else:
                 return
-            await self._wait(TAKEN_SECONDS)
 
     async def _send_again(self, place: Workplace, rev: str) -> None:
         if not place.has_journal:
@@ -164,4 +169,4 @@ def _say_sent(code: str, tally: Tally) -> None:
 
 
 def _say_stopped(why: str) -> None:
-    log.warning("no dead letters are sent again", action=Action.REDRIVE, why=why)
+    log.warning("dead letters are not sent again for now", action=Action.REDRIVE, why=why)
