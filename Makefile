@@ -40,8 +40,11 @@ up: setup ## the same, and it all stays until Ctrl-C
 gallery: venv browser ## every mail in Chromium: contact sheets in deploy/gallery, and what is wrong with any
 	@$(PYTHON) -m deploy.gallery.make
 
+# Most tests wait for servers rather than count. Each process has servers of its own.
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
 test: setup servers browser lint ## format, lint, types and all tests, against real private servers (as root)
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE)
 
 test-rabbitmq4: venv servers ## the tests against RabbitMQ 4.0, in a root folder; a part: TESTS=<path> (as root)
 	@sh deploy/local/rabbitmq4.sh

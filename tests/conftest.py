@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aio_pika
 import pytest
@@ -17,6 +18,19 @@ from tests.support.real_servers import RealServers, missing
 # A busy machine makes no test fail: examples are bounded in number, not in time.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hands over what was measured, if this is one of several processes of a run (pytest-xdist)."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = figures.told()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes it over in the process that prints."""
+    for sentence in getattr(node, "workeroutput", {}).get("figures", ()):
+        figures.tell(sentence)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

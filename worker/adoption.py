@@ -6,11 +6,14 @@ deliveries of their own, with a copy id that the worker gave them, so they are n
 copies of.
 """
 
+import asyncio
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum, auto
+from typing import Any
 
-from contracts.events import Event
+from worker.decode import BINARY_PREFIXES
 from worker.delivery import Delivery
 from worker.recent import Latest
 
@@ -19,6 +22,7 @@ class Begin(Enum):
     """What is to be done with a delivery that has come."""
 
     RUN = auto()
+    LATER = auto()
     ADOPTED = auto()
     SETTLED = auto()
 
@@ -28,6 +32,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._running: dict[str, Delivery] = {}
+        self._ends: dict[str, asyncio.Event] = {}
         self._settled = Latest()
         self._settled_elsewhere = Latest()
         self._met = Latest()
@@ -36,7 +41,8 @@ class Runs:
     def begin(self, delivery: Delivery) -> Begin:
         """Takes a delivery in, whose `run` is known; `end` has to follow a RUN.
 
-        ADOPTED: the run that has it acknowledges it. SETTLED: it has only to be acknowledged.
+        ADOPTED: the run that has it acknowledges it. SETTLED: it has only to be acknowledged. LATER: the same
+        copy is in work, published twice because its confirmation was lost; begin again when that has `ended`.
         """
         run = delivery.run
         repeated = delivery.redelivered or bool(delivery.copy_id or delivery.dead_id)
@@ -44,11 +50,14 @@ class Runs:
         if repeated and running is not None and running.stale:
             running.adopt(delivery)
             return Begin.ADOPTED
+        if (delivery.copy_id or delivery.dead_id) and running is not None:
+            return Begin.LATER
         if repeated and self.is_settled(delivery):
             return Begin.SETTLED
         # Published anew, though it may have ended before: whoever publishes twice wants it tried.
         self._settled.discard(run)
         self._running.setdefault(run, delivery)
+        self._ends.setdefault(run, asyncio.Event())
         self._met.add(run)
         self._given_back.discard(run)
         return Begin.RUN
@@ -90,29 +99,35 @@ class Runs:
         """It is no longer in work."""
         if self._running.get(delivery.run) is delivery:
             del self._running[delivery.run]
+            self._ends.pop(delivery.run).set()
+
+    async def ended(self, run: str) -> None:
+        """Returns when it is no longer in work."""
+        if end := self._ends.get(run):
+            await end.wait()
 
 
-def run_of(delivery: Delivery, event: Event | None) -> str:
+def run_of(delivery: Delivery) -> str:
     """16 hex digits that are the same whenever the broker delivers this message, and for no other message.
 
-    An event is known by source and id, what is none by its bytes. A retry copy, and a dead letter that is sent
+    Nothing is made of the bytes yet: some may end whoever does. A retry copy, and a dead letter that is sent
     again, are told from what they are copies of by their own ids; an event published twice, by what a publisher
     sets anew: were it taken for the first, which may have ended as a dead letter, it would not be tried.
     """
     message = delivery.message
-    return run_id(
-        event, delivery.body, delivery.copy_id, delivery.dead_id, message.message_id, message.timestamp
-    )
+    set_anew = (delivery.copy_id, delivery.dead_id, message.message_id, message.timestamp)
+    return run_id(delivery.headers, delivery.body, *set_anew)
 
 
-def run_id(event: Event | None, body: bytes, *set_anew: str | datetime | None) -> str:
-    """The run of a message: `set_anew` are its copy id, dead id, message id and timestamp.
-
-    `body` counts where it is no event.
-    """
-    identity = (event.source, event.id) if event else ("", "")
-    parts = (*identity, *set_anew)
+def run_id(headers: Mapping[str, Any], body: bytes, *set_anew: str | datetime | None) -> str:
+    """The run of a message; `set_anew` are its copy id, dead id, message id and timestamp."""
+    about = sorted((name, str(value)) for name, value in headers.items() if _is_of_the_event(name))
+    parts = (*set_anew, about)
     digest = hashlib.blake2b("\0".join(str(part or "") for part in parts).encode(), digest_size=8)
-    if event is None:
-        digest.update(body)
+    digest.update(body)
     return digest.hexdigest()
+
+
+def _is_of_the_event(header: str) -> bool:
+    """Whether an event in binary mode has a part of its envelope there."""
+    return header.lower().startswith(BINARY_PREFIXES)

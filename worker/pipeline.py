@@ -74,19 +74,34 @@ class Pipeline:
 
     async def process(self, delivery: Delivery) -> None:
         """Takes one delivery from its bytes to its settlement. Raises nothing but what settling raises."""
-        event = _decoded(delivery)
-        delivery.run = run_of(delivery, None if isinstance(event, PermanentError) else event)
-        known, unshared = self.runs.met(delivery.run), self.runs.last_met_here(delivery.run)
+        delivery.run = run_of(delivery)
+        suspect = delivery.delivery_count >= SUSPECT_COUNT and not self.runs.met(delivery.run)
+        shared = delivery.may_be_a_second or (
+            delivery.redelivered and not self.runs.last_met_here(delivery.run)
+        )
         if not await self._is_to_be_run(delivery):
             return
         try:
-            with self.quarantine.present(), _span(delivery, event) as span:
-                await self._run(delivery, event, span, known=known, unshared=unshared)
+            with self.quarantine.present():
+                if suspect:
+                    await self._alone(delivery)
+                else:
+                    await self._run(delivery, shared=shared)
         finally:
             self.runs.end(delivery)
 
+    async def _alone(self, delivery: Delivery) -> None:
+        """Before anything is made of its bytes: that alone may be what ended a worker."""
+        await self.journal.recall(delivery.run, [])
+        if self.runs.is_settled(delivery):
+            await delivery.ack()
+        else:
+            await self.quarantine.alone()
+            await self._run(delivery, shared=False)
+
     async def _is_to_be_run(self, delivery: Delivery) -> bool:
-        begin = self.runs.begin(delivery)
+        while (begin := self.runs.begin(delivery)) is Begin.LATER:
+            await self.runs.ended(delivery.run)
         if begin is Begin.RUN:
             return True
         log.info("a delivery that came again is adopted", action=Action.ADOPT, outcome=begin.name.lower())
@@ -94,14 +109,20 @@ class Pipeline:
             await delivery.ack()
         return False
 
-    async def _run(
-        self, delivery: Delivery, event: Event | PermanentError, span: Span, *, known: bool, unshared: bool
+    async def _run(self, delivery: Delivery, *, shared: bool) -> None:
+        """`shared`: another worker may have had it as well, so that what it recorded is waited for."""
+        event = _decoded(delivery)
+        with _span(delivery, event) as span:
+            await self._send_and_settle(delivery, event, span, shared=shared)
+
+    async def _send_and_settle(
+        self, delivery: Delivery, event: Event | PermanentError, span: Span, *, shared: bool
     ) -> None:
         if isinstance(event, PermanentError):
             await self.settle(delivery, None, [MailOutcome(None, "", Dead(event))], span)
             return
         due = self._due(event, delivery)
-        if delivery.may_be_a_second or (delivery.redelivered and not unshared):
+        if shared:
             await self.journal.recall(delivery.run, [] if isinstance(due, Dead) else [mail.key for mail in due])
             if self.runs.is_settled(delivery):
                 await delivery.ack()
@@ -109,8 +130,6 @@ class Pipeline:
         if isinstance(due, Dead):
             await self.settle(delivery, event, [MailOutcome(None, "", due)], span)
             return
-        if delivery.delivery_count >= SUSPECT_COUNT and not known:
-            await self.quarantine.alone()
         await self.settle(delivery, event, await self._send_all(event, due, delivery, span), span)
 
     def _due(self, event: Event, delivery: Delivery) -> Sequence[Addressee] | Dead:

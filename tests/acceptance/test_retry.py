@@ -153,7 +153,7 @@ async def test_a_retry_of_one_group_leaves_the_others_exactly_as_they_were(world
     chosen = [letter for letter in letters if letter.headers["notify-code"] == MENDED]
     assert (code, said["sent"]) == (0, len(chosen))
     tell(
-        f"retry of one group: {len(chosen)} of {count} letters in 6 causes, {seconds:.1f} s, the others untouched"
+        f"retry of one group: {len(chosen)} of {count} letters of 6 causes in {seconds:.1f} s, others untouched"
     )
     for queue in ("config", "poison", "exhausted"):
         left = seen(await take_all(world.channel, dead_queue(queue, world.prefix)))

@@ -8,10 +8,8 @@ from typing import Any, cast
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from contracts.events import EVENT
 from contracts.topology import Lane, work_queue
 from tests.support.amqp import declared, delivery, depth, publish
-from tests.support.examples import SYSTEM, fresh_example
 from worker.adoption import Begin, Runs, run_of
 from worker.delivery import Delivery
 
@@ -45,7 +43,7 @@ class Broker:
     async def take(self) -> Delivery:
         """The next delivery."""
         taken = await delivery(self.channel, self.prefix)
-        taken.run = run_of(taken, None)
+        taken.run = run_of(taken)
         return taken
 
     async def left(self) -> int:
@@ -139,8 +137,16 @@ async def test_of_two_that_run_at_once_the_one_that_lost_its_delivery_adopts(bro
         (b"{}", {"notify-copy-id": "01J"}, False),
         (b"{}", {"notify-dead-id": "01J"}, False),
         (b"{}", {"notify-attempts": 3}, True),
+        (b"{}", {"CE-Id": "other"}, False),
     ],
-    ids=["itself", "other bytes", "a retry copy", "a dead letter sent again", "a header that decides nothing"],
+    ids=[
+        "itself",
+        "other bytes",
+        "a retry copy",
+        "a dead letter sent again",
+        "a header that decides nothing",
+        "binary mode",
+    ],
 )
 async def test_a_run_is_known_by_what_the_broker_repeats(
     broker: Broker, body: bytes, headers: dict[str, Any], *, is_the_same: bool
@@ -149,16 +155,25 @@ async def test_a_run_is_known_by_what_the_broker_repeats(
     await broker.publish()
     await broker.publish(body, **headers)
     first, other = await broker.take(), await broker.take()
-    assert (run_of(first, None) == run_of(other, None)) is is_the_same
+    assert (run_of(first) == run_of(other)) is is_the_same
 
 
-async def test_an_event_is_known_by_its_source_and_id(broker: Broker) -> None:
-    """Whatever its bytes."""
-    await broker.publish()
-    taken = await broker.take()
-    event, other = (EVENT.validate_python(fresh_example(SYSTEM)) for _ in range(2))
-    renamed = other.model_copy(update={"id": event.id})
-    assert run_of(taken, event) == run_of(taken, renamed) != run_of(taken, other)
+async def test_a_copy_that_was_published_twice_waits_for_its_twin(broker: Broker) -> None:
+    """Its confirmation was lost: both side by side would each make a copy more."""
+    copy: dict[str, Any] = {"notify-copy-id": "01J"}
+    for _ in range(2):
+        await broker.publish(b"{}", **copy)
+    first, twin = await broker.take(), await broker.take()
+    runs = Runs()
+    assert runs.begin(first) is Begin.RUN
+    assert runs.begin(twin) is Begin.LATER
+    waiting = asyncio.create_task(runs.ended(twin.run))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    runs.settled(first.run)
+    runs.end(first)
+    await waiting
+    assert runs.begin(twin) is Begin.SETTLED
 
 
 @pytest.mark.parametrize(("headers", "begins"), [({}, Begin.RUN), ({"notify-copy-id": "01J"}, Begin.SETTLED)])

@@ -33,6 +33,9 @@ class Fault(StrEnum):
 
 
 ALL: Final = 1 << 20
+LONGEST_REPLY: Final = 32 * 1024
+"""What `talk_all` takes: short, since it is tried byte by byte."""
+
 LEAVES_NO_DOUBT: Final = frozenset({Fault.NO_4, Fault.NO_5, Fault.KEEPS, Fault.CLOSES, Fault.LONG})
 
 
@@ -42,10 +45,12 @@ class ModelServer:
 
     A `lenient` one says 354 even if it refused all recipients (RFC 2920 section 3.1). `took` is what it took:
     sender, recipients, message. `heard` is what came, piece by piece; `replies` counts what it replied to.
+    A reply without end has `endless` lines of some 100 bytes.
     """
 
     faults: Mapping[int, Fault] = field(default_factory=dict)
     lenient: bool = False
+    endless: int = 400
     out: bytearray = field(default_factory=bytearray)
     closed: bool = False
     replies: int = 0
@@ -144,11 +149,11 @@ class ModelServer:
         self._silent = self._silent or fault is Fault.SILENT
         if self._silent:
             return
-        self.out += _garbled(fault, said, said + b" about <%s>\r\n" % self._about)
+        self.out += _garbled(fault, said, said + b" about <%s>\r\n" % self._about, self.endless)
         self.closed = self.closed or fault in _CLOSING
 
 
-def _garbled(fault: Fault | None, code: bytes, line: bytes) -> bytes:
+def _garbled(fault: Fault | None, code: bytes, line: bytes, endless: int) -> bytes:
     """What comes instead of the reply `line`."""
     on_and_on = code + b"-" + b"on and on " * 10 + b"\r\n"
     match fault:
@@ -161,7 +166,7 @@ def _garbled(fault: Fault | None, code: bytes, line: bytes) -> bytes:
         case Fault.GARBAGE:
             line = b"<html>\r\n"
         case Fault.ENDLESS:
-            line = on_and_on * 400
+            line = on_and_on * endless
         case Fault.LONG:
             line = on_and_on * 50 + line
         case _:
@@ -201,7 +206,7 @@ def talk_all(
 
     As `overlaps` has it, a mail begins as soon as it can, or when the one before it has ended.
     """
-    talk, to_come, pieces, early = Conversation(), list(mails), cycle(sizes), cycle(overlaps)
+    talk, to_come, pieces, early = Conversation(LONGEST_REPLY), list(mails), cycle(sizes), cycle(overlaps)
     while True:
         if to_come and (talk.idle or (talk.free and next(early))):
             talk.begin(to_come.pop(0))

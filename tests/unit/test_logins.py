@@ -32,7 +32,7 @@ class Server:
     def __init__(self, answer: Exception | None, *, grace_seconds: float = 1800.0) -> None:
         self.answer = answer
         self.tries = 0
-        self.now = time.monotonic()
+        self.now = float(int(time.monotonic()))  # whole, so that sums are exact
         self.logins = Logins(grace_seconds=grace_seconds, clock=lambda: self.now)
 
     async def send(self, plan: ConnectionPlan = BASIC, sender: str = SENDER) -> NotifyError | None:

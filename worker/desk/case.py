@@ -55,7 +55,9 @@ class Case:
         return cls(
             letter=letter,
             event=event,
-            run=run_id(event, letter.body, "", letter.id, short(said.message_id), said.timestamp),
+            run=run_id(
+                carried_over(letter.headers), letter.body, "", letter.id, short(said.message_id), said.timestamp
+            ),
             owed=tuple(due),
             mails={index: key for index, key in due.items() if key},
         )

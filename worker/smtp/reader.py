@@ -18,9 +18,10 @@ class GarbledError(Exception):
 
 
 class ReplyReader:
-    """Puts replies together. After a GarbledError nothing it says makes sense any more."""
+    """Puts replies of up to `longest` bytes together. After a GarbledError nothing makes sense any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = MAX_REPLY_BYTES) -> None:
+        self._longest = longest
         self._rest = b""
         self._texts: list[bytes] = []
         self._size = 0
@@ -42,8 +43,8 @@ class ReplyReader:
 
     def _bound(self, more: int) -> None:
         self._size += more
-        if self._size + len(self._rest) > MAX_REPLY_BYTES:
-            raise GarbledError(f"the server's reply has no end after {MAX_REPLY_BYTES} bytes")
+        if self._size + len(self._rest) > self._longest:
+            raise GarbledError(f"the server's reply has no end after {self._longest} bytes")
 
     def _line(self, line: bytes) -> Reply | None:
         """The reply that ends with `line`; its code counts (RFC 5321 section 4.2.1)."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from worker.smtp.reader import GarbledError, ReplyReader
+from worker.smtp.reader import MAX_REPLY_BYTES, GarbledError, ReplyReader
 from worker.smtp.replies import Phase, Reply
 
 BLOCK_BYTES: Final = 64 * 1024
@@ -115,10 +115,10 @@ class Piece:
 class Conversation:
     """What is said and heard on one session. `fault` is why it is over; `turns` counts what has happened."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_reply: int = MAX_REPLY_BYTES) -> None:
         self.fault: Exception | None = None
         self.turns = 0
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(longest_reply)
         self._unsent: deque[Piece] = deque()
         self._awaited: deque[Step] = deque()
         self._mails: deque[Transaction] = deque()

@@ -123,7 +123,7 @@ async def test_whatever_is_wrong_with_whichever_reply(
     certificate = certified(authority) if encryption is not Encryption.NONE else None
 
     async def one(position: int, size: int) -> None:
-        model = ModelServer({position: fault})
+        model = ModelServer({position: fault}, endless=6000)
         implicit = encryption is Encryption.IMPLICIT
         async with (
             ModelListener(model, size, tls=certificate, implicit=implicit) as server,
@@ -141,7 +141,7 @@ def test_uvloop_makes_no_difference(encryption: Encryption, authority: trustme.C
     certificate = certified(authority) if encryption is not Encryption.NONE else None
 
     async def scenario(fault: Fault, position: int) -> None:
-        model = ModelServer({position: fault})
+        model = ModelServer({position: fault}, endless=6000)
         implicit = encryption is Encryption.IMPLICIT
         async with (
             ModelListener(model, 11, tls=certificate, implicit=implicit) as server,
@@ -236,7 +236,7 @@ async def test_a_server_that_complains_of_an_overlap_is_given_time(point: str, t
 @pytest.mark.parametrize(
     ("point", "reply", "kind", "reason"),
     [
-        ("MAIL", "550 5.1.8 Bad sender", PermanentError, Reason.MESSAGE_REFUSED),
+        ("MAIL", "550 5.1.8 Bad sender", PermanentError, Reason.SMTP_SEND_AS_DENIED),
         ("RCPT", "550 5.1.1 No such user", PermanentError, Reason.RECIPIENT_REFUSED),
         ("RCPT", "450 4.2.0 Busy", TransientError, Reason.SMTP_MAILBOX_UNAVAILABLE),
         ("DATA", "554 5.7.1 No", PermanentError, Reason.MESSAGE_REFUSED),
