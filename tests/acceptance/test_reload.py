@@ -11,7 +11,7 @@ from contracts.journal import SETTINGS_REV_HEADER, Record, What
 from contracts.topology import journal_stream
 from tests.acceptance.conftest import World
 from tests.acceptance.test_journal import ONE_MAIL, records
-from tests.support.examples import fresh_example
+from tests.support.examples import SYSTEM, fresh_example
 from tests.support.ports import closed_port
 from tests.support.worker import Worker
 
@@ -146,6 +146,29 @@ async def test_two_hangups_in_a_row_leave_a_worker_that_works(world: World) -> N
     revs = {line["settings_rev"] for line in worker.said(action="reload") + worker.said(action="start")}
     assert len(revs) == 1
     assert await worker.stop() == 0
+
+
+async def test_settings_that_change_over_and_over_under_load_lose_and_double_nothing(world: World) -> None:
+    """Sessions, and so the prefetch, and logins: events of one and of two mails, in both lanes."""
+    demand_login(world, "a")
+    world.smtp.users = {"cms": "a", "other": "b"}
+    file = settings_file(world, LOGIN.format("a", 2))
+    world.smtp.delay("BODY", 0.01)
+    worker = await world.worker(NOTIFY_SETTINGS_FILE=str(file))
+    for number in range(15):
+        for _ in range(10):
+            await world.publish(fresh_example(ONE_MAIL))
+            await world.publish(fresh_example(SYSTEM))
+        user, password = (("cms", "a"), ("other", "b"))[number % 2]
+        replaced(file, LOGIN.format(password, 1 + number % 4).replace("cms", user))
+        hang_up(worker)
+        await worker.until_said(action="reload", times=number + 1)
+    await world.smtp.until_accepted(15 * 10 * 3, within=60)
+    await world.until_unfinished({})
+    assert len(world.smtp.accepted) == len({mail["Message-ID"] for mail in world.mails()}) == 15 * 10 * 3
+    assert await world.dead_letters() == {}
+    assert not worker.said(outcome="retry")
+    assert world.smtp.most_connections <= 8
 
 
 async def test_an_outage_ends_by_a_probe_when_the_settings_are_mended(world: World) -> None:
