@@ -17,6 +17,7 @@ from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
     ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
     ConnectionNotAllowed,
     DeliveryError,
     InvalidFrameError,
@@ -52,6 +53,10 @@ class BrokerRefusedError(Exception):
 
 class BrokerUnavailableError(Exception):
     """The broker did not confirm a publish in time."""
+
+
+class MessageRefusedError(BrokerUnavailableError):
+    """The broker takes no message like this one, such as for its size. To try again does not help."""
 
 
 @contextmanager
@@ -228,8 +233,9 @@ class Publisher:
 
         `into` is a queue that has to be there: where others are bound too, such as the stream of dead letters,
         the broker would take the message without it. Raises BrokerUnavailableError: nothing is known to have
-        been taken; it may be published again. Without `patience`, seconds, it waits for as long as the
-        connection lives: in a memory alarm each new try would be one copy more when it ends.
+        been taken; it may be published again, unless it is a MessageRefusedError. Without `patience`, seconds,
+        it waits for as long as the connection lives: in a memory alarm each new try would be one copy more when
+        it ends.
         """
         used: AbstractConnection | None = None
         try:
@@ -284,7 +290,10 @@ async def _publish(
     if into:
         await channel.declare_queue(into, passive=True)
     target = await channel.get_exchange(exchange, ensure=False)
-    await target.publish(message, key, mandatory=True)
+    try:
+        await target.publish(message, key, mandatory=True)
+    except ChannelPreconditionFailed as refused:
+        raise MessageRefusedError(f"{exchange}: {in_words(refused)}") from refused
 
 
 _GONE: Final = (PublishError, ChannelNotFoundEntity)

@@ -172,6 +172,10 @@ class Delivery:
         """Back to the queue, for whoever comes next."""
         await self._answer(lambda message: message.nack(requeue=True), "a delivery to give back was stale")
 
+    async def let_die(self) -> None:
+        """The broker moves it to the dead letters as it is, without a word about why."""
+        await self._answer(lambda message: message.nack(requeue=False), "a delivery to let die was stale")
+
     async def reject(self) -> None:
         """Back to the queue as one that did harm: it counts toward the delivery limit on every version."""
         await self._answer(lambda message: message.reject(requeue=True), "a delivery to reject was stale")

@@ -21,7 +21,7 @@ from contracts.signals import Span as SpanName
 from contracts.topology import dead_exchange, dead_queue_of, retry_tier
 from worker import owed, telemetry
 from worker.adoption import Runs
-from worker.broker import BrokerRefusedError, BrokerUnavailableError
+from worker.broker import BrokerRefusedError, BrokerUnavailableError, MessageRefusedError
 from worker.copies import Copies
 from worker.delivery import Delivery
 from worker.journal import Journal
@@ -78,13 +78,27 @@ class Settler:
             await delivery.give_back()
         else:
             copies = list(self._copies(delivery, event, settlement, span, now))
-            for copy in copies:
-                await self._confirmed(copy)
-            self._record(delivery, event, settlement, span, [copy.message for copy in copies])
-            await self.journal.confirmed()
-            self.runs.settled(delivery.run)
-            await delivery.ack()
+            try:
+                for copy in copies:
+                    await self._confirmed(copy)
+            except MessageRefusedError as refused:
+                await self._left_to_the_broker(delivery, refused)
+            else:
+                self._record(delivery, event, settlement, span, [copy.message for copy in copies])
+                await self.journal.confirmed()
+                self.runs.settled(delivery.run)
+                await delivery.ack()
         self._tell(delivery, event, settlement.mails, span)
+
+    async def _left_to_the_broker(self, delivery: Delivery, refused: MessageRefusedError) -> None:
+        """An event larger than what the broker takes by now can only be moved by the broker."""
+        log.error(
+            "the broker takes no copy of an event; it is asked to move the event to the dead letters itself",
+            action=Action.SETTLE,
+            error=str(refused),
+            queue=delivery.queue,
+        )
+        await delivery.let_die()
 
     def _copies(
         self, delivery: Delivery, event: Event | None, settlement: Settlement, span: Span, now: datetime
@@ -106,6 +120,8 @@ class Settler:
             while True:
                 try:
                     return await self._published(copy)
+                except MessageRefusedError:
+                    raise
                 except (BrokerUnavailableError, BrokerRefusedError) as error:
                     log.warning(
                         "a copy could not be published; trying again",
