@@ -38,6 +38,7 @@ BROKER_HEADERS: Final = (
     "x-acquired-count",
     "x-opt-",
 )
+COUNTED: Final = ("x-delivery-count", "x-acquired-count", "x-stream-", "x-opt-")
 SENDER_SELECTED: Final = ("cc", "bcc")
 CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -180,6 +181,12 @@ def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], s
 def carried_over(headers: Mapping[str, Any]) -> dict[str, Any]:
     """The headers of a message that its copy has as well: not the broker's, not the worker's, not too much."""
     return _bounded({name: value for name, value in headers.items() if not _is_dropped(name)})
+
+
+def unchanged(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """All headers of a message that is published once more as it was, but what the broker counts in them."""
+    kept = {name: value for name, value in headers.items() if not name.lower().startswith(COUNTED)}
+    return {name: _writable(value) for name, value in kept.items() if _size(name, _writable(value))}
 
 
 def short(text: str | None) -> str | None:

@@ -62,7 +62,7 @@ async def print_findings(findings: AsyncIterable[Finding], *, as_json: bool) -> 
         elif not as_json:
             _print_finding(finding)
     if as_json:
-        print_json([_finding_object(finding) for finding in shown])
+        print_json([finding_object(finding) for finding in shown])
     return shown
 
 
@@ -127,7 +127,8 @@ def print_plain(head: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> None
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
-def _finding_object(finding: Finding) -> dict[str, Any]:
+def finding_object(finding: Finding) -> dict[str, Any]:
+    """The finding as `check --json` has it."""
     names = ("step", "ok", "code", "text", "settings", "detail", "hint")
     return {name: getattr(finding, name) for name in names}
 

@@ -73,13 +73,13 @@ async def at_the_broker(url: str, wanted: Topology, management: str | None, *, m
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[AbstractConnection]:
-    """A connection to look and declare with.
+async def opened(url: str, purpose: str = "topology") -> AsyncIterator[AbstractConnection]:
+    """A connection to look and declare with, named after its purpose.
 
     Raises BrokerUnavailableError where the broker cannot be reached or goes away, and BrokerRefusedError.
     """
     try:
-        connection = await connect(url, "notify-worker/topology")
+        connection = await connect(url, f"notify-worker/{purpose}")
         try:
             yield connection
         finally:

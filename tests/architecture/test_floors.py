@@ -16,7 +16,7 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
         "pure deciders",
         """decode render addressees answers canvas contents look piece placeholders proofread specimens
         stationery template_files template_names wording writing mime outcome verdict retry owed findings
-        desk desk.letter desk.selection desk.removal desk.choice
+        desk desk.letter desk.selection desk.removal desk.account desk.groups desk.veil desk.choice
         smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pace smtp.pool
         smtp.certificate smtp.claims
         sender sender.spf_record sender.spf_macros""",
@@ -24,9 +24,9 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
-        logins management outage publish survey
-        desk.begun desk.canary desk.case desk.discard desk.holding desk.ledger desk.redrive desk.rounds
-        desk.workplace
+        logins management outage publish survey desk.reading desk.ndjson
+        desk.begun desk.canary desk.case desk.discard desk.edit desk.holding desk.ledger desk.message desk.past
+        desk.redrive desk.restore desk.rounds desk.workplace
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
@@ -35,7 +35,8 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     (
         "commands",
         """cli screens check preview send_test commands commands.shell commands.progress commands.dead
-        commands.dead_changes commands.dead_reports __main__""",
+        commands.dead_screens commands.dead_changes commands.dead_options
+        commands.dead_reports __main__""",
     ),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
@@ -59,8 +60,17 @@ FORBIDDEN: Final[tuple[tuple[str, str, str], ...]] = (
 READERS_OF_SETTINGS: Final = {
     f"worker.{module}"
     for module in (
-        *("settings", "revision", "reload", "service", "check", "send_test", "cli", "screens"),
-        *("commands.shell", "commands.dead_changes"),
+        "settings",
+        "revision",
+        "reload",
+        "service",
+        "check",
+        "send_test",
+        "cli",
+        "screens",
+        "commands.shell",
+        "commands.dead",
+        "commands.dead_changes",
     )
 }
 

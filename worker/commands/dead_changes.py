@@ -1,8 +1,7 @@
-"""`dead retry|discard`: what changes dead letters. Arguments and printing only."""
+"""`dead retry|discard|restore|edit|import`: what changes dead letters. Arguments and printing only."""
 
-import getpass
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Never
@@ -10,76 +9,32 @@ from typing import Annotated, Never
 import typer
 
 from worker import telemetry
+from worker.commands import dead_options as options
 from worker.commands import dead_reports as reports
-from worker.commands.dead import app
+from worker.commands.dead import Classes, Codes, EventIds, Groups, Lanes, Since, app
+from worker.commands.dead_options import All, By, DryRun, Note, Words, Yes
 from worker.commands.dead_reports import Report, UnsafeError
 from worker.commands.progress import Progress
 from worker.commands.shell import Json, SettingsFile, at_the_broker, broker_url, loaded, refuse
-from worker.delivery import LONGEST_NOTE
+from worker.desk import ndjson
 from worker.desk.case import Redrive
-from worker.desk.choice import Choice, NothingNamedError
+from worker.desk.choice import Choice
 from worker.desk.discard import discard as discard_letters
 from worker.desk.discard import is_kept
+from worker.desk.edit import Change, EditError, body_of, edited
+from worker.desk.edit import edit as put_in_place
 from worker.desk.holding import DeskTakenError, look
+from worker.desk.letter import Letter
+from worker.desk.past import past
 from worker.desk.redrive import Options
+from worker.desk.restore import at_home
+from worker.desk.restore import restore as bring_back
 from worker.desk.rounds import forecast, send_again
-from worker.desk.selection import AmbiguousError, Filter, moment
+from worker.desk.selection import AmbiguousError, named
 from worker.desk.workplace import Workplace, workplace
 from worker.screens import print_json
 
 __all__ = ["app"]
-
-
-def _rate(text: str) -> float:
-    number, _, unit = text.partition("/")
-    seconds = {"": 1, "s": 1, "m": 60, "h": 3600}.get(unit.strip())
-    try:
-        rate = float(number) / (seconds or 0)
-    except (ValueError, ZeroDivisionError):
-        rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise typer.BadParameter("write how many a second, a minute or an hour: 5, 5/s, 100/m")
-    return rate
-
-
-def _since(text: str) -> datetime:
-    try:
-        return moment(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _remark(text: str) -> str:
-    text = " ".join(text.split())
-    if len(text) > LONGEST_NOTE:
-        raise typer.BadParameter(f"write {LONGEST_NOTE} characters at most")
-    return text
-
-
-def _reason(text: str) -> str:
-    if not text.split():
-        raise typer.BadParameter("write why")
-    return _remark(text)
-
-
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[ID|GROUP|CODE]...", help="Which ones, by id, group or code; the beginning will do."
-    ),
-]
-Codes = Annotated[list[str] | None, typer.Option("--code", metavar="CODE", help="Only this code.")]
-Classes = Annotated[list[str] | None, typer.Option("--class", metavar="CLASS", help="Only this class.")]
-Lanes = Annotated[list[str] | None, typer.Option("--lane", metavar="LANE", help="Only urgent or standard.")]
-Events = Annotated[list[str] | None, typer.Option("--event", metavar="ID", help="Only of this event.")]
-Since = Annotated[
-    datetime | None,
-    typer.Option(parser=_since, metavar="AGO|TIME", help="Only what died since then, such as 2h."),
-]
-All = Annotated[bool, typer.Option("--all", help="All there are.")]
-By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it.", show_default="the login")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it although it is not safe here.")]
 
 
 @app.command()
@@ -90,14 +45,15 @@ def retry(
     codes: Codes = None,
     classes: Classes = None,
     lanes: Lanes = None,
-    events: Events = None,
+    of_groups: Groups = None,
+    event_ids: EventIds = None,
     since: Since = None,
     everything: All = False,
     canary: Annotated[
         int, typer.Option(min=0, metavar="N", help="Send N first, and the rest if these do not fail as before.")
     ] = 0,
     rate: Annotated[
-        float | None, typer.Option(parser=_rate, metavar="N[/s|/m|/h]", help="At most so many a second.")
+        float | None, typer.Option(parser=options.rate, metavar="N[/s|/m|/h]", help="At most so many a second.")
     ] = None,
     skip_expired: Annotated[
         bool,
@@ -106,28 +62,29 @@ def retry(
             help="Leave what has expired where it is. It is never sent; without this it becomes `expired`.",
         ),
     ] = False,
-    note: Annotated[str, typer.Option(parser=_remark, metavar="TEXT", help="Why, for the history.")] = "",
+    note: Note = "",
     by: By = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Send dead letters again, each only to those who did not get it yet."""
-    choice = _choice(
+    chosen = options.choice(
         words,
         everything=everything,
         since=since,
         codes=codes,
         classes=classes,
         lanes=lanes,
-        event_ids=events,
+        groups=of_groups,
+        event_ids=event_ids,
     )
-    options = Options(Redrive(by or _login(), note), canary, rate or 0.0, skip_expired)
+    how = Options(Redrive(by or options.login(), note), canary, rate or 0.0, skip_expired)
     exporter = telemetry.export_traces(os.environ)
     try:
         _work(
             settings,
-            lambda place: _retried(place, choice, options, dry_run=dry_run, yes=yes),
+            lambda place: _retried(place, chosen, how, dry_run=dry_run, yes=yes),
             as_json=as_json,
         )
     finally:
@@ -139,11 +96,12 @@ def discard(
     words: Words = None,
     settings: SettingsFile = None,
     *,
-    reason: Annotated[str, typer.Option(parser=_reason, metavar="TEXT", help="Why, for the history.")],
+    reason: Annotated[str, typer.Option(parser=options.reason, metavar="TEXT", help="Why, for the history.")],
     codes: Codes = None,
     classes: Classes = None,
     lanes: Lanes = None,
-    events: Events = None,
+    of_groups: Groups = None,
+    event_ids: EventIds = None,
     since: Since = None,
     everything: All = False,
     by: By = "",
@@ -152,33 +110,127 @@ def discard(
     as_json: Json = False,
 ) -> None:
     """Take dead letters out of their queues for good; `restore` brings them back while they are remembered."""
-    choice = _choice(
+    chosen = options.choice(
         words,
         everything=everything,
         since=since,
         codes=codes,
         classes=classes,
         lanes=lanes,
-        event_ids=events,
+        groups=of_groups,
+        event_ids=event_ids,
     )
     _work(
         settings,
-        lambda place: _discarded(place, choice, by=by or _login(), reason=reason, dry_run=dry_run, yes=yes),
+        lambda place: _discarded(
+            place, chosen, by=by or options.login(), reason=reason, dry_run=dry_run, yes=yes
+        ),
         as_json=as_json,
     )
 
 
-async def _retried(place: Workplace, choice: Choice, options: Options, *, dry_run: bool, yes: bool) -> Report:
+@app.command()
+def restore(
+    words: Words = None,
+    settings: SettingsFile = None,
+    *,
+    codes: Codes = None,
+    classes: Classes = None,
+    lanes: Lanes = None,
+    of_groups: Groups = None,
+    event_ids: EventIds = None,
+    since: Since = None,
+    everything: All = False,
+    note: Note = "",
+    by: By = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Bring back dead letters that were discarded, or taken away by another tool."""
+    chosen = options.choice(
+        words,
+        everything=everything,
+        since=since,
+        codes=codes,
+        classes=classes,
+        lanes=lanes,
+        groups=of_groups,
+        event_ids=event_ids,
+    )
+    _work(
+        settings,
+        lambda place: _restored(place, chosen, by=by or options.login(), note=note, dry_run=dry_run),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def edit(
+    word: Annotated[str, typer.Argument(metavar="ID", help="Which one; the beginning will do.")],
+    settings: SettingsFile = None,
+    *,
+    changes: Annotated[
+        list[Change],
+        typer.Option(
+            "--set",
+            parser=options.change,
+            metavar="FIELD=VALUE",
+            help="What to change, such as data.user.email=ann@example.org; again for more. A value that reads "
+            "as JSON is that.",
+        ),
+    ],
+    why: Annotated[str, typer.Option(parser=options.reason, metavar="TEXT", help="Why, for the history.")],
+    by: By = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Change fields of a dead letter's event; a new dead letter takes its place, to be sent with `retry`."""
+    _work(
+        settings,
+        lambda place: _edited(
+            place, word, changes, by=by or options.login(), why=why, dry_run=dry_run, yes=yes
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command("import")
+def import_letters(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(metavar="FILE|-", help="What `dead export` wrote.")],
+    settings: SettingsFile = None,
+    *,
+    note: Note = "",
+    by: By = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Put exported dead letters back, here or elsewhere, but those that are there or were sent again."""
+    letters = list[Letter]()
+    for number, line in enumerate(file, 1):
+        try:
+            letters += [ndjson.read(line)] if line.strip() else []
+        except ValueError as error:
+            refuse(f"Line {number}: {error}. Nothing was imported.")
+    _work(
+        settings,
+        lambda place: _imported(place, letters, by=by or options.login(), note=note, dry_run=dry_run, yes=yes),
+        as_json=as_json,
+    )
+
+
+async def _retried(place: Workplace, choice: Choice, how: Options, *, dry_run: bool, yes: bool) -> Report:
     letters = choice.among(await look(place.connection, place.prefix))
     if not letters:
         return reports.NOTHING
     if dry_run:
-        return reports.forecast(letters, await forecast(place, letters, skip_expired=options.skip_expired))
-    if not place.has_journal and (options.canary or not yes):
-        raise reports.unsafe_to_retry(canary=bool(options.canary))
+        return reports.forecast(letters, await forecast(place, letters, skip_expired=how.skip_expired))
+    if not place.has_journal and (how.canary or not yes):
+        raise reports.unsafe_to_retry(canary=bool(how.canary))
     with Progress("sending again", len(letters)) as progress:
-        tally = await send_again(place, letters, options, lambda tally: progress.at(tally.done))
-    return reports.retried(letters, tally, options)
+        tally = await send_again(place, letters, how, lambda tally: progress.at(tally.done))
+    return reports.retried(letters, tally, how)
 
 
 async def _discarded(
@@ -197,18 +249,67 @@ async def _discarded(
     return reports.discarded(letters, count)
 
 
-def _choice(
-    words: list[str] | None,
-    *,
-    everything: bool,
-    since: datetime | None,
-    **fields: list[str] | None,
-) -> Choice:
-    wanted = Filter(since=since, **{name: frozenset(values or ()) for name, values in fields.items()})
-    try:
-        return Choice(tuple(words or ()), wanted, everything)
-    except NothingNamedError as error:
-        refuse(str(error), f"To see what there is: {reports.SEE}")
+async def _restored(place: Workplace, choice: Choice, *, by: str, note: str, dry_run: bool) -> Report:
+    if not place.has_journal:
+        raise reports.unable_to_restore()
+    present = [letter.id for letter in await look(place.connection, place.prefix)]
+    with Progress("reading", None) as progress:
+        before = await past(place, choice.may_mean, progress.at)
+    letters = choice.among(list(before.letters.values()))
+    if not letters:
+        return reports.NOTHING_REMEMBERED
+    with Progress("restoring", len(letters)) as progress:
+        counts = await bring_back(
+            place,
+            letters,
+            present=present,
+            removed=before.removed,
+            by=by,
+            note=note,
+            dry_run=dry_run,
+            told=progress.at,
+        )
+    return reports.restored(letters, counts, dry_run=dry_run)
+
+
+async def _imported(
+    place: Workplace, letters: Sequence[Letter], *, by: str, note: str, dry_run: bool, yes: bool
+) -> Report:
+    if not (place.has_journal or yes):
+        raise reports.unsafe_to_import()
+    here = [at_home(letter, place.prefix) for letter in letters]
+    present = [letter.id for letter in await look(place.connection, place.prefix)]
+    before = await past(place, lambda _letter: False) if place.has_journal else None
+    with Progress("importing", len(here)) as progress:
+        counts = await bring_back(
+            place,
+            here,
+            present=present,
+            removed=before.removed if before else {},
+            by=by,
+            note=note,
+            dry_run=dry_run,
+            told=progress.at,
+        )
+    return reports.restored(here, counts, dry_run=dry_run) if here else reports.NOTHING
+
+
+async def _edited(
+    place: Workplace, word: str, changes: Sequence[Change], *, by: str, why: str, dry_run: bool, yes: bool
+) -> Report:
+    there = await look(place.connection, place.prefix)
+    letters = named(word, there)
+    if not letters:
+        return reports.NOTHING
+    if len({letter.id for letter in letters}) > 1:
+        raise EditError(f"{word} names {len(letters)} letters: one is edited at a time, by its id.")
+    if not (place.has_journal or yes):
+        raise reports.unsafe_to_edit()
+    old = await body_of(place, letters[0])
+    new = edited(old, changes, by=by, why=why, now=datetime.now(UTC))
+    if not dry_run:
+        await put_in_place(place, old, new, present={letter.id for letter in there}, by=by, why=why)
+    return reports.edited(old, new, [str(change) for change in changes], dry_run=dry_run)
 
 
 def _work(settings: Path | None, do: Callable[[Workplace], Awaitable[Report]], *, as_json: bool) -> Never:
@@ -221,7 +322,7 @@ def _work(settings: Path | None, do: Callable[[Workplace], Awaitable[Report]], *
 
     try:
         report = at_the_broker(at_the_desk())
-    except (DeskTakenError, AmbiguousError, UnsafeError) as error:
+    except (DeskTakenError, AmbiguousError, UnsafeError, EditError) as error:
         refuse(str(error))
     if as_json:
         print_json(report.document)
@@ -230,10 +331,3 @@ def _work(settings: Path | None, do: Callable[[Workplace], Awaitable[Report]], *
     if report.following and not as_json:
         typer.echo(f"Next: {report.following}", err=True)
     raise typer.Exit(report.code)
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return "unknown"

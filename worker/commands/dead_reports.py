@@ -9,6 +9,7 @@ from worker.desk.canary import Song, Verdict
 from worker.desk.case import Fate
 from worker.desk.letter import Letter
 from worker.desk.redrive import Options, Tally
+from worker.desk.restore import Return
 
 SEE: Final = "notify-worker dead"
 
@@ -28,6 +29,10 @@ class Report:
 
 
 NOTHING: Final = Report({"matched": 0, "next": SEE}, "No dead letter matches.", SEE, NOTHING_MATCHED)
+
+NOTHING_REMEMBERED: Final = Report(
+    {"matched": 0, "next": SEE}, "No dead letter that is remembered matches.", SEE, NOTHING_MATCHED
+)
 
 
 def unsafe_to_retry(*, canary: bool) -> UnsafeError:
@@ -119,3 +124,55 @@ def discarded(letters: Sequence[Letter], count: int | None) -> Report:
         return Report(document, f"{len(ids)} would be discarded.")
     following = f"notify-worker dead restore {ids[0] if len(ids) == 1 else letters[0].group}"
     return Report(document | {"next": following}, f"{count} of {len(ids)} discarded.", following)
+
+
+def unable_to_restore() -> UnsafeError:
+    """Why nothing comes back without the streams."""
+    return UnsafeError("There is no stream of dead letters at this broker, so nothing is remembered.")
+
+
+def unsafe_to_import() -> UnsafeError:
+    """Why nothing is imported without a journal."""
+    return UnsafeError(
+        "There is no journal at this broker, so what was sent since the export is not known, and may be sent "
+        "twice after the import. To import all the same, add --yes."
+    )
+
+
+def unsafe_to_edit() -> UnsafeError:
+    """Why nothing is edited without a journal."""
+    return UnsafeError(
+        "There is no journal at this broker: the letter as it was would be kept nowhere. "
+        "To keep it: notify-worker dead export. To edit it all the same, add --yes."
+    )
+
+
+def restored(letters: Sequence[Letter], counts: Mapping[Return, int], *, dry_run: bool) -> Report:
+    """What came back, or would."""
+    count = counts.get(Return.RESTORED, 0)
+    document = {"matched": len(letters), "dry_run": dry_run}
+    document |= {str(what): counts.get(what, 0) for what in Return}
+    following = f"notify-worker dead list {letters[0].group}" if count and not dry_run else SEE
+    said = [f"{count} of {len(letters)} {'would be restored' if dry_run else 'restored'}."]
+    reasons = (
+        (Return.THERE, "are there"),
+        (Return.SENT_AGAIN, "were sent again, and stay gone"),
+        (Return.EDITED, "were edited: what was made of them is there, or was sent"),
+    )
+    said += [f"{counts[what]} {why}." for what, why in reasons if counts.get(what)]
+    return Report(document | {"next": following}, " ".join(said), following, 0 if count else NOTHING_MATCHED)
+
+
+def edited(old: Letter, new: Letter, fields: Sequence[str], *, dry_run: bool) -> Report:
+    """What was edited, or would be."""
+    following = "" if dry_run else f"notify-worker dead retry {new.id}"
+    document = {
+        "dry_run": dry_run,
+        "id": new.id,
+        "event_id": new.event_id,
+        "edited_from": old.id,
+        "fields": fields,
+        "next": following,
+    }
+    changed = "would be" if dry_run else "is"
+    return Report(document, f"{', '.join(fields)} {changed} changed: {old.id} becomes {new.id}.", following)

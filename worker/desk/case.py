@@ -21,6 +21,7 @@ from worker.copies import History, carried_over, short
 from worker.decode import decode
 from worker.desk.ledger import Book, Subjects
 from worker.desk.letter import UNROUTABLE, Letter
+from worker.desk.message import message_of
 from worker.errors import PermanentError
 
 
@@ -123,7 +124,7 @@ class Redrive:
 
         `again` where a command before may have sent it: the worker then asks the others before it sends.
         """
-        letter, said = case.letter, case.letter.properties
+        letter = case.letter
         key = letter.origin_key
         if letter.code == UNROUTABLE and case.event is not None:
             key = case.event.routing_key()
@@ -139,23 +140,8 @@ class Redrive:
             "notify-redrive-again": "yes" if again else "",
             "notify-attempt-traceparent": attempt_traceparent,
         }
-        return aio_pika.Message(
-            letter.body,
-            headers={
-                **carried_over(letter.headers),
-                **{name: value for name, value in headers.items() if value != ""},
-            },
-            content_type=short(said.content_type),
-            content_encoding=short(said.content_encoding),
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            priority=said.priority,
-            correlation_id=short(said.correlation_id),
-            reply_to=short(said.reply_to),
-            message_id=short(said.message_id),
-            timestamp=said.timestamp,
-            type=short(said.type),
-            app_id=short(said.app_id),
-        )
+        kept = {name: value for name, value in headers.items() if value != ""}
+        return message_of(letter.body, carried_over(letter.headers) | kept, letter.properties)
 
 
 def _event(letter: Letter) -> Event | None:

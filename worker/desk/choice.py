@@ -26,6 +26,12 @@ class Choice:
         if not (self.words or self.everything or self.filter != NO_FILTER):
             raise NothingNamedError(NothingNamedError.__doc__)
 
+    def may_mean(self, letter: Letter) -> bool:
+        """Whether `letter` may be meant, as long as it is not known which others there are."""
+        named_by = (letter.id.lower(), letter.group, letter.code)
+        beginnings = tuple(word.lower() for word in self.words)
+        return self.filter(letter) and (not beginnings or any(name.startswith(beginnings) for name in named_by))
+
     def among(self, letters: Sequence[Letter]) -> list[Letter]:
         """Those of `letters` that are meant, in their order. Raises AmbiguousError."""
         meant = {letter.id for word in self.words for letter in named(word, letters)}
