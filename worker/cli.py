@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import typer
 
 from contracts import definitions
-from worker import __version__, preview, screens, service, survey, telemetry
+from worker import __version__, exporters, preview, probe, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 from worker.check import check, unreadable
@@ -103,9 +103,10 @@ def run(settings: SettingsFile = None) -> None:
     """Consume events and send their mail until told to stop (SIGTERM or Ctrl-C; twice to force)."""
     known = loaded(settings)
     telemetry.log_to(sys.stderr)
-    exporter = telemetry.export_traces(os.environ)
+    scrape = exporters.Scrape() if known.worker.health_address else None
+    exporting = exporters.export_traces(os.environ), exporters.export_metrics(os.environ, scrape)
     try:
-        complete(service.run(known, Source(os.environ, settings)))
+        complete(service.run(known, Source(os.environ, settings), scrape))
     except (BrokerRefusedError, NotDeclaredError) as error:
         refuse(str(error))
     except TemplatesError as error:
@@ -117,7 +118,21 @@ def run(settings: SettingsFile = None) -> None:
             "Delete them when they are empty, or set NOTIFY_PREFIX to another prefix.",
         )
     finally:
-        telemetry.flush(exporter)
+        exporters.flush(*exporting)
+
+
+@app.command()
+def health(
+    settings: SettingsFile = None,
+    *,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Ask whether it is ready, not whether it lives.")
+    ] = False,
+) -> None:
+    """Ask the worker that runs here, at NOTIFY_HEALTH_ADDRESS, how it is; exit code 1 if it is not well."""
+    well, sentence = probe.ask(loaded(settings).worker.health_address, ready=ready)
+    typer.echo(sentence)
+    raise typer.Exit(int(not well))
 
 
 @app.command("settings")

@@ -45,6 +45,11 @@ class Outage:
         return self._began.is_set()
 
     @property
+    def breakers(self) -> dict[str, bool]:
+        """`host:port` of the mail server, once there was trouble with it -> whether it counts as away."""
+        return {f"{self.plan.host}:{self.plan.port}": self.open} if self.plan else {}
+
+    @property
     def given_up(self) -> bool:
         """Whether settings that never worked have had all the patience there is."""
         waited = self._clock() - self._since

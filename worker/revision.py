@@ -144,6 +144,11 @@ class Revision:
         smtp, own = self.settings.smtp, self.settings.worker
         return float(own.auth_grace_seconds) if smtp.EmailSmtpUseOAuth2 else 0.0
 
+    @property
+    def token_seconds(self) -> float | None:
+        """How long the shortest-lived token is good; None without one."""
+        return self._tokens.expires_in()
+
     async def try_out(self) -> None:
         """Connects and logs in, for a mail of the default sender. Raises PermanentError and TransientError."""
         await self.connector.probe(self._default_plan())

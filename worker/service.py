@@ -18,13 +18,16 @@ import structlog
 from aio_pika.abc import AbstractConnection
 
 from contracts.signals import Action
-from contracts.topology import Lane, journal_stream, journal_topology, topology
-from worker import __version__
+from contracts.topology import DEAD_QUEUES, Lane, dead_queue, journal_stream, journal_topology, topology
+from worker import __version__, metrics
 from worker.adoption import Runs
-from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, made_ready
+from worker.broker import BROKER_ERRORS, BrokerRefusedError, Publisher, connect_patiently, depths, made_ready
 from worker.consume import Consumers, Pause
 from worker.declare import NotDeclaredError, TopologyDiffersError, declare
 from worker.delivery import Delivery
+from worker.endpoint import Endpoint
+from worker.exporters import Scrape
+from worker.health import Health, pages
 from worker.journal import Journal, JournalMissingError
 from worker.mending import Mending
 from worker.quarantine import Quarantine
@@ -34,6 +37,7 @@ from worker.reload import Reloader
 from worker.revision import Groundwork, Lasting, secrets
 from worker.settings import Settings, Source
 from worker.succession import Succession
+from worker.worker_settings import host_and_port
 
 TIDY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
@@ -43,18 +47,19 @@ URGENT_PREFETCH_PER_SESSION: Final = 2  # so that one is waiting whenever a sess
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, source: Source) -> None:
+async def run(settings: Settings, source: Source, scrape: Scrape | None = None) -> None:
     """The worker's whole life with `settings`, which `source` gave and may give anew.
 
-    Raises TemplatesError, BrokerRefusedError and TopologyDiffersError at start.
+    `scrape` reads its metrics. Raises TemplatesError, BrokerRefusedError and TopologyDiffersError at start.
     """
-    await Service(settings, source).run()
+    await Service(settings, source, scrape).run()
 
 
 class Service:
     """The worker: all parts, put together from `settings`; what `source` says later takes over."""
 
-    def __init__(self, settings: Settings, source: Source) -> None:
+    def __init__(self, settings: Settings, source: Source, scrape: Scrape | None = None) -> None:
+        self._scrape = scrape
         self._prefix = settings.worker.prefix
         self._broker_url = settings.worker.broker_url.get_secret_value()
         self._ground = Groundwork.of(settings)
@@ -67,6 +72,7 @@ class Service:
         self._succession = self._make_succession(settings)
         self._mending = Mending(self._broker_url, self._prefix, lambda: self._succession.current)
         self._reloader = Reloader(source, settings, self._take_over)
+        self._health = self._make_health()
 
     async def run(self) -> None:
         """Works until SIGTERM or SIGINT, then drains; a second signal forces the end.
@@ -75,15 +81,16 @@ class Service:
         """
         stop, force = _signals()
         _on_hangup(self._reloader.ask)
+        serving = asyncio.create_task(self._serve_health())
         living = asyncio.create_task(self._live())
         await _either(stop.wait(), living)
         if living.done():
             await living
         draining = asyncio.create_task(self._drain())
         await _either(force.wait(), draining)
-        for task in (draining, living):
+        for task in (draining, living, serving):
             task.cancel()
-        await asyncio.wait({draining, living}, timeout=CLOSE_SECONDS)
+        await asyncio.wait({draining, living, serving}, timeout=CLOSE_SECONDS)
         await self._close()
 
     async def _live(self) -> None:
@@ -149,6 +156,7 @@ class Service:
             prefix=settings.worker.prefix,
             prefetch=_prefetch(settings),
             process=self._process,
+            tend=self._tend,
         )
 
     async def _process(self, delivery: Delivery) -> None:
@@ -170,6 +178,25 @@ class Service:
             pause=partial(self._consumers.pause, Pause.OUTAGE),
             resume=partial(self._consumers.resume, Pause.OUTAGE),
         )
+
+    def _make_health(self) -> Health:
+        return Health(
+            flow=lambda: self._consumers.flow,
+            awaiting_broker=lambda: self._publisher.waiting > 0,
+            sessions=lambda: {
+                state: self._succession.current.pool.stats()[state] for state in ("busy", "idle")
+            },
+            token_seconds=lambda: self._succession.current.token_seconds,
+            breakers=lambda: self._succession.current.outage.breakers,
+        )
+
+    def _sessions(self) -> dict[str, int]:
+        stats = self._succession.current.pool.stats()
+        return {state: stats[state] for state in ("busy", "idle")}
+
+    async def _serve_health(self) -> None:
+        if address := self._ground.settings.worker.health_address:
+            await Endpoint(*host_and_port(address), pages(self._health, self._scrape)).run()
 
     def _take_over(self, ground: Groundwork) -> bool:
         if not self._succession.replace(ground):
@@ -208,13 +235,24 @@ class Service:
 
     async def _redeclare(self, connection: AbstractConnection) -> None:
         """What was deleted at the broker is there again; what differs by now is said, and work goes on."""
+        differs = ""
         try:
             await declare(connection, topology(self._prefix))
         except (TopologyDiffersError, NotDeclaredError, BrokerRefusedError) as error:
-            log.error("the topology is no longer the worker's", action=Action.WARN, error=str(error))
+            differs = str(error)
+            if differs != self._health.topology:
+                log.error("the topology is no longer the worker's", action=Action.WARN, error=differs)
+        self._health.topology = differs
+
+    async def _tend(self, connection: AbstractConnection) -> None:
+        await self._redeclare(connection)
+        names = [dead_queue(name, self._prefix) for name in (*DEAD_QUEUES, "unroutable")]
+        found = await depths(connection, names)
+        metrics.dead_depth.set({(name,): float(count) for name, count in found.items()})
 
     async def _tidy(self) -> None:
         while True:
+            self._health.measure()
             await asyncio.sleep(TIDY_SECONDS)
             self._succession.current.pool.close_worn_sessions()
 

@@ -54,7 +54,7 @@ _DECIDES_SENDING: Final = frozenset(SMTP_SETTING_NAMES) | {
     "NOTIFY_SMTP_TIMEOUT_SECONDS",
     "NOTIFY_ENTRA_AUTHORITY",
 }
-FIXED: Final = ("NOTIFY_BROKER_URL", "NOTIFY_PREFIX")
+FIXED: Final = ("NOTIFY_BROKER_URL", "NOTIFY_PREFIX", "NOTIFY_HEALTH_ADDRESS")
 """Names of the settings that cannot change while the worker runs: they say where it works, not how."""
 
 _NOT_ECHOED: Final = frozenset({"NOTIFY_BROKER_URL", "NOTIFY_DEFAULT_FROM"})

@@ -44,6 +44,7 @@ class World:
             "NOTIFY_PREFIX": self.prefix,
             "EmailSMTPHost": self.smtp.host,
             "EmailSmtpPort": str(self.smtp.port),
+            "NOTIFY_HEALTH_ADDRESS": "",
         }
 
     async def worker(self, **settings: str) -> Worker:

@@ -11,7 +11,11 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 
 FLOORS: Final[tuple[tuple[str, str], ...]] = (
-    ("ground", "worker errors settings settings_file worker_settings telemetry address redact tolerance"),
+    (
+        "ground",
+        """worker errors settings settings_file worker_settings telemetry metrics exporters address redact
+        tolerance""",
+    ),
     (
         "pure deciders",
         """decode render addressees answers canvas contents look piece placeholders proofread specimens
@@ -24,17 +28,17 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
-        logins management outage publish survey desk.reading desk.ndjson
+        logins management outage publish survey endpoint desk.reading desk.ndjson
         desk.begun desk.canary desk.case desk.discard desk.edit desk.holding desk.ledger desk.message desk.past
         desk.redrive desk.restore desk.rounds desk.workplace
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
-    ("composed steps", "consume deliver approach"),
+    ("composed steps", "consume deliver approach health"),
     ("life cycle", "revision succession reload mending service"),
     (
         "commands",
-        """cli screens check preview send_test commands commands.shell commands.progress commands.dead
+        """cli screens check preview send_test probe commands commands.shell commands.progress commands.dead
         commands.dead_screens commands.dead_changes commands.dead_options
         commands.dead_reports __main__""",
     ),
@@ -68,6 +72,7 @@ READERS_OF_SETTINGS: Final = {
         "send_test",
         "cli",
         "screens",
+        "probe",
         "commands.shell",
         "commands.dead",
         "commands.dead_changes",

@@ -8,7 +8,7 @@ from typing import Annotated, Never
 
 import typer
 
-from worker import telemetry
+from worker import exporters
 from worker.commands import dead_options as options
 from worker.commands import dead_reports as reports
 from worker.commands.dead import Classes, Codes, EventIds, Groups, Lanes, Since, app
@@ -80,7 +80,7 @@ def retry(
         event_ids=event_ids,
     )
     how = Options(Redrive(by or options.login(), note), canary, rate or 0.0, skip_expired)
-    exporter = telemetry.export_traces(os.environ)
+    exporter = exporters.export_traces(os.environ)
     try:
         _work(
             settings,
@@ -88,7 +88,7 @@ def retry(
             as_json=as_json,
         )
     finally:
-        telemetry.flush(exporter)
+        exporters.flush(exporter)
 
 
 @app.command()
