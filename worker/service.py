@@ -43,6 +43,7 @@ TIDY_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 2.0
 STANDARD_PREFETCH_PER_SESSION: Final = 4
 URGENT_PREFETCH_PER_SESSION: Final = 2  # so that one is waiting whenever a session comes free
+LOOKS_PER_DECLARATION: Final = 3  # so every half a minute
 
 log = structlog.get_logger()
 
@@ -73,6 +74,7 @@ class Service:
         self._mending = Mending(self._broker_url, self._prefix, lambda: self._succession.current)
         self._reloader = Reloader(source, settings, self._take_over)
         self._health = self._make_health()
+        self._looks = 0
 
     async def run(self) -> None:
         """Works until SIGTERM or SIGINT, then drains; a second signal forces the end.
@@ -245,7 +247,9 @@ class Service:
         self._health.topology = differs
 
     async def _tend(self, connection: AbstractConnection) -> None:
-        await self._redeclare(connection)
+        self._looks += 1
+        if self._looks % LOOKS_PER_DECLARATION == 0:
+            await self._redeclare(connection)
         names = [dead_queue(name, self._prefix) for name in (*DEAD_QUEUES, "unroutable")]
         found = await depths(connection, names)
         metrics.dead_depth.set({(name,): float(count) for name, count in found.items()})

@@ -252,3 +252,70 @@ async def test_draining_waits_for_what_is_in_work_and_cuts_off_the_rest(
         await publish(channel, prefix, "form.x.y")
         await until(lambda: started == 2)
         assert await consumers.drain(0.5) == 1
+
+
+async def test_a_consumer_that_does_not_come_to_be_is_told_by_rounds(broker_url: str, prefix: str) -> None:
+    """Over a connection that has no queue to consume: a new start may help, and whoever probes hears of it."""
+
+    async def ignored(delivery: Delivery) -> None:
+        await delivery.ack()
+
+    consumers = Consumers(
+        connect=partial(connect, broker_url, "test"),
+        prefix=f"{prefix}-missing",
+        prefetch={Lane.URGENT: 2, Lane.STANDARD: 3},
+        process=ignored,
+    )
+    async with _at_work(consumers):
+        await until(lambda: consumers.flow.rounds >= 3)
+        assert not consumers.flow.consuming
+
+
+async def test_the_flow_tells_what_is_in_work_and_when_it_moved(
+    consuming: Consuming, channel: AbstractChannel, prefix: str
+) -> None:
+    """Connected, consuming, how much of what may be in work is, and how long ago something came or went."""
+    go_on = asyncio.Event()
+
+    async def process(delivery: Delivery) -> None:
+        await go_on.wait()
+        await delivery.ack()
+
+    async with consuming(process) as consumers:
+        await until(lambda: consumers.flow.consuming)
+        before = consumers.flow
+        assert (before.rounds, before.silences, before.pauses) == (0, 0, frozenset())
+        await publish(channel, prefix, "form.x.y")
+        await until(lambda: consumers.flow.in_work == {Lane.URGENT: 0, Lane.STANDARD: 1})
+        arrived = consumers.flow.moved_at
+        assert arrived > before.moved_at
+        consumers.pause(Pause.OUTAGE)
+        await until(lambda: not consumers.flow.consuming)
+        assert consumers.flow.connected_since is not None
+        go_on.set()
+        await until(lambda: not any(consumers.flow.in_work.values()))
+        assert consumers.flow.moved_at > arrived
+    await until(lambda: consumers.flow.connected_since is None)
+
+
+async def test_whoever_tends_the_connection_is_called_at_every_look(broker_url: str, prefix: str) -> None:
+    """With the connection that consumes; what was deleted meanwhile can be declared again over it."""
+    tended: list[AbstractConnection] = []
+
+    async def tend(connection: AbstractConnection) -> None:
+        tended.append(connection)
+
+    async def ignored(delivery: Delivery) -> None:
+        await delivery.ack()
+
+    consumers = Consumers(
+        connect=partial(_connected, broker_url, prefix),
+        prefix=prefix,
+        prefetch={Lane.URGENT: 2, Lane.STANDARD: 3},
+        process=ignored,
+        tend=tend,
+        watch_seconds=0.05,
+    )
+    async with _at_work(consumers):
+        await until(lambda: len(tended) >= 2)
+    assert len(set(map(id, tended))) == 1
