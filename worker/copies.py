@@ -159,12 +159,11 @@ def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], s
     original = delivery.message
     kept = carried_over(original.headers)
     # The creation context of the trace never changes; an event without one begins its trace here.
-    origin = kept.get("traceparent") or (event and event.traceparent) or telemetry.recorded_traceparent(span)
-    if origin:
-        kept["traceparent"] = origin
+    if not telemetry.context_of(delivery.traceparent):
+        kept |= _origin(event, span)
     return aio_pika.Message(
         original.body,
-        headers={**kept, **{name: value for name, value in headers.items() if value != ""}},
+        headers={name: value for name, value in {**_bounded(kept), **headers}.items() if value != ""},
         content_type=short(original.content_type),
         content_encoding=short(original.content_encoding),
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
@@ -187,6 +186,13 @@ def unchanged(headers: Mapping[str, Any]) -> dict[str, Any]:
     """All headers of a message that is published once more as it was, but what the broker counts in them."""
     kept = {name: value for name, value in headers.items() if not name.lower().startswith(COUNTED)}
     return {name: _writable(value) for name, value in kept.items() if _size(name, _writable(value))}
+
+
+def _origin(event: Event | None, span: Span) -> dict[str, str]:
+    """Where the trace began, for whoever has the copy next: what is not sampled stays so."""
+    if event and telemetry.context_of(event.traceparent or ""):
+        return {"traceparent": event.traceparent or "", "tracestate": event.tracestate or ""}
+    return dict(zip(("traceparent", "tracestate"), telemetry.trace_of(span), strict=True))
 
 
 def short(text: str | None) -> str | None:

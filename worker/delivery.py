@@ -126,6 +126,11 @@ class Delivery:
         return self._text("traceparent")
 
     @property
+    def tracestate(self) -> str:
+        """What tracing systems put beside `traceparent`."""
+        return self._text("tracestate")
+
+    @property
     def first_failed(self) -> datetime | None:
         """When the first attempt of this life failed; never in the future."""
         try:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Never
 
 import typer
 
-from worker import telemetry
+from worker import exporters
 from worker.broker import BROKER_ERRORS, BrokerUnavailableError, end_of, unless_lost
 from worker.commands import dead_options as options
 from worker.commands import dead_reports as reports
@@ -81,7 +81,7 @@ def retry(
         event_ids=event_ids,
     )
     how = Options(Redrive(by or options.login(), note), canary, rate or 0.0, skip_expired)
-    exporter = telemetry.export_traces(os.environ)
+    exporter = exporters.export_traces(os.environ)
     try:
         _work(
             settings,
@@ -89,7 +89,7 @@ def retry(
             as_json=as_json,
         )
     finally:
-        telemetry.flush(exporter)
+        exporters.flush(exporter)
 
 
 @app.command()

@@ -190,7 +190,7 @@ class Redriver:
             f"{SpanName.REDRIVE} {letter.queue}",
             SpanKind.PRODUCER,
             context=telemetry.context_of(origin if isinstance(origin, str) else ""),
-            links=telemetry.link_to(before),
+            links=telemetry.links_to(telemetry.context_of(before)),
             attributes={Attribute.MESSAGING_SYSTEM: "rabbitmq", Attribute.CODE: letter.code},
         ) as span:
             message = self.options.redrive.message(
