@@ -11,7 +11,7 @@ INSTRUMENTATION: Final = "notify-worker"
 
 
 class Span(StrEnum):
-    """Names of spans; `PROCESS`, `SEND` and `SETTLE` are followed by the queue or exchange."""
+    """Names of spans; `PROCESS`, `SEND`, `SETTLE` and `REDRIVE` are followed by the queue or exchange."""
 
     PROCESS = "process"
     RENDER = "render"
@@ -21,6 +21,7 @@ class Span(StrEnum):
     SMTP_AUTH = "smtp auth"
     TOKEN = "POST"  # noqa: S105 - a name, no secret
     SEND = "send"
+    REDRIVE = "redrive"
     SETTLE = "settle"
 
 
@@ -114,6 +115,8 @@ class Action(StrEnum):
     ADOPT = "adopt"
     SUSPECT = "suspect"
     JOURNAL = "journal"
+    RELOAD = "reload"
+    REDRIVE = "redrive"
     HEALTH = "health"
     DRAIN = "drain"
     STOP = "stop"

@@ -18,7 +18,7 @@ from worker import __version__, exporters, preview, probe, screens, service, sur
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 from worker.check import check, unreadable
-from worker.commands import dead, doctor, whereis
+from worker.commands import dead_changes, doctor, whereis
 from worker.commands.shell import (
     REFUSED,
     UNREACHABLE,
@@ -34,8 +34,9 @@ from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
+from worker.revision import renderer
 from worker.send_test import send_test
-from worker.settings import Settings, SettingsError, load, rows
+from worker.settings import Settings, SettingsError, Source, load, rows
 from worker.template_files import TemplatesError
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ topology_app = typer.Typer(help="The exchanges, queues and bindings at the broke
 app.add_typer(topology_app, name="topology")
 app.command("whereis")(whereis.command)
 app.command("doctor")(doctor.command)
-app.add_typer(dead.app, name="dead")
+app.add_typer(dead_changes.app, name="dead")
 
 
 def _mailbox(text: str) -> Mailbox:
@@ -91,7 +92,7 @@ def run(settings: SettingsFile = None) -> None:
     scrape = exporters.Scrape() if known.worker.health_address else None
     exporting = exporters.export_traces(os.environ), exporters.export_metrics(os.environ, scrape)
     try:
-        complete(service.run(known, scrape))
+        complete(service.run(known, Source(os.environ, settings), scrape))
     except (BrokerRefusedError, NotDeclaredError) as error:
         refuse(str(error))
     except TemplatesError as error:
@@ -180,7 +181,7 @@ def preview_mails(
     """
     known = loaded(settings)
     try:
-        previews = preview.chosen(what, service.renderer(known), lang or ())
+        previews = preview.chosen(what, renderer(known), lang or ())
         folder = out or Path(tempfile.mkdtemp(prefix="notify-preview-"))
         shown = preview.save(previews, folder)
     except TemplatesError as error:

@@ -70,7 +70,7 @@ class Flow:
     moved_at: float
 
 
-_Consumer = tuple[AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]
+_Consumer = tuple[Lane, AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]
 
 
 class Silence:
@@ -114,6 +114,7 @@ class Consumers:
         self._arrived = dict.fromkeys(Lane, 0)
         self._pauses: set[Pause] = set()
         self._was_ready = False
+        self._outdated = False
         self._connected_since: float | None = None
         self._consuming = False
         self._rounds = self._silences = 0
@@ -159,6 +160,12 @@ class Consumers:
     def resume(self, why: Pause) -> None:
         """Takes deliveries again, unless there is another reason not to."""
         self._pauses.discard(why)
+        self._changed.set()
+
+    def change_prefetch(self, prefetch: Mapping[Lane, int]) -> None:
+        """Other bounds from now on: consumption begins anew at the broker, and what is in work goes on."""
+        self._outdated = self._outdated or dict(prefetch) != dict(self._prefetch)
+        self._prefetch = prefetch
         self._changed.set()
 
     async def paused(self) -> None:
@@ -207,28 +214,34 @@ class Consumers:
         consuming: list[tuple[AbstractQueue, str]] = []
         while True:
             self._changed.clear()
-            if not self._pauses and not consuming:
-                self._idle.clear()
-                consuming = [(queue, await queue.consume(receive)) for queue, receive in lanes]
-                self._moved_at = time.monotonic()
-            elif self._pauses and consuming:
+            if consuming and (self._pauses or self._outdated):
                 for queue, tag in consuming:
                     await queue.cancel(tag, timeout=CANCEL_SECONDS)
                 consuming = []
                 self._idle.set()
+            if not self._pauses and not consuming:
+                self._idle.clear()
+                self._outdated = False
+                consuming = [await self._begun(consumer) for consumer in lanes]
+                self._moved_at = time.monotonic()
             self._consuming, self._rounds = bool(consuming), 0
             await self._changed.wait()
 
+    async def _begun(self, consumer: _Consumer) -> tuple[AbstractQueue, str]:
+        lane, queue, receive = consumer
+        # A consumer has the bound that its channel has when it begins.
+        await queue.channel.set_qos(prefetch_count=self._prefetch[lane])
+        return queue, await queue.consume(receive)
+
     async def _opened(self, connection: AbstractConnection, lane: Lane, lost: asyncio.Future[str]) -> _Consumer:
         channel = await connection.channel()
-        await channel.set_qos(prefetch_count=self._prefetch[lane])
         await watch(channel, lost)
         name = work_queue(lane, self._prefix)
 
         async def receive(message: AbstractIncomingMessage) -> None:
             self._start(Delivery(lane, name, message))
 
-        return await channel.get_queue(name, ensure=False), receive
+        return lane, await channel.get_queue(name, ensure=False), receive
 
     def _say_ready(self) -> None:
         if self._was_ready:

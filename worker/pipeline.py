@@ -79,7 +79,9 @@ class Pipeline:
         metrics.consumed.add(delivery.queue)
         delivery.run = run_of(delivery)
         suspect = delivery.delivery_count >= SUSPECT_COUNT and not self.runs.met(delivery.run)
-        shared = delivery.redelivered and not self.runs.last_met_here(delivery.run)
+        shared = delivery.may_be_a_second or (
+            delivery.redelivered and not self.runs.last_met_here(delivery.run)
+        )
         if not await self._is_to_be_run(delivery):
             return
         try:

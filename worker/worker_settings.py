@@ -180,6 +180,13 @@ class WorkerSettings(BaseModel):
             description="Seconds that mails in work have to finish when the worker stops.",
         ),
     ] = 25
+    redrive_after_fix: Annotated[
+        bool,
+        Field(
+            description="Whether dead letters of the class config are sent again, a few of each cause first, "
+            "once changed settings are in force and the mail server lets them in."
+        ),
+    ] = False
     health_address: Annotated[
         str | None,
         AfterValidator(_health_address),

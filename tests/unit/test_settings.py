@@ -75,6 +75,7 @@ def test_the_worker_s_own_defaults_are_those_documented() -> None:
         "NOTIFY_RETRY_GIVE_UP_SECONDS": "86400",
         "NOTIFY_AUTH_GRACE_SECONDS": "1800",
         "NOTIFY_DRAIN_SECONDS": "25",
+        "NOTIFY_REDRIVE_AFTER_FIX": "false",
         "NOTIFY_HEALTH_ADDRESS": "127.0.0.1:8080",
     }
 
