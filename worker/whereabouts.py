@@ -95,7 +95,9 @@ def _last_words(facts: Sequence[Fact]) -> Iterable[Fact]:
     removed: dict[str, Fact] = {}
     for fact in facts:
         before = last.get((fact.event, fact.mail))
-        if fact.what not in _RECORDED and fact.dead_id:
+        if fact.what == What.RESTORED:
+            removed.pop(fact.dead_id, None)
+        elif fact.what not in _RECORDED and fact.dead_id:
             removed[fact.dead_id] = fact
         elif not (before and before.what == What.DELIVERED):
             last[fact.event, fact.mail] = fact
@@ -156,5 +158,5 @@ def _is_empty(depth: Depth | None) -> bool:
 
 
 _CODES: Final = frozenset(map(str, Reason))
-_RECORDED: Final = frozenset(map(str, What))
+_RECORDED: Final = frozenset({*FINAL, What.RETRY, What.DEAD, What.INTERRUPTED})
 _LANES: Final = frozenset(map(str, Lane))
