@@ -51,7 +51,7 @@ test-rabbitmq4: venv servers ## the tests against RabbitMQ 4.0, in a root folder
 	env -u RABBITMQ_HOME RABBITMQ_ROOT=$(CURDIR)/.cache/rabbitmq4 $(PYTHON) -m pytest $(TESTS)
 
 ENDURANCE := $(addprefix tests/acceptance/test_,cuts.py kills.py broker_faults.py smtp_faults.py fuzz.py looking.py \
-	suspects.py)
+	suspects.py workers.py)
 
 soak: setup ## the tests of endurance, long: cuts, kills, fuzz, broker and mail server in trouble; prints the figures
 	NOTIFY_TEST_SOAK=1 $(PYTHON) -m pytest $(ENDURANCE)

@@ -25,6 +25,7 @@ ROOT: Final = Path(__file__).parents[2]
 PACKAGES: Final = ("worker", "contracts")
 EXAMPLE: Final = ROOT / "contracts" / "examples" / "system-schedule-missed.json"
 READY_SECONDS: Final = 30.0
+WHERE: Final = "import sys, worker; print(worker.__file__, *sys.path, sep='\\n')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +108,12 @@ def digest(file: Path) -> str:
 
 def test_nothing_of_the_checkout_is_on_the_path(installed: Installed, tmp_path: Path) -> None:
     """Else the following tests would show nothing."""
-    command = [
-        installed.python,
-        "-c",
-        "import sys, worker, contracts; print(*sys.path, worker.__file__, sep='\\n')",
-    ]
-    said = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=True)  # noqa: S603
-    assert str(ROOT) not in [line.rstrip("/") for line in said.stdout.splitlines()]
-    assert said.stdout.splitlines()[-1].startswith(str(installed.python.parents[1]))
+    said = subprocess.run(  # noqa: S603 - the environment's own Python
+        [installed.python, "-c", WHERE], cwd=tmp_path, env={}, capture_output=True, text=True, check=True
+    )
+    home, *path = said.stdout.splitlines()
+    assert Path(home).is_relative_to(installed.python.parents[1])
+    assert ROOT not in map(Path, path)
 
 
 async def test_it_says_its_version(installed: Installed, tmp_path: Path) -> None:
