@@ -25,7 +25,7 @@ setup: ## the virtual environment from the lock file, and RabbitMQ from the dist
 venv:
 	@sh deploy/local/bootstrap.sh venv
 
-servers: ## what the tests start or ask: Postfix, Dovecot, Node.js and packages of npm (as root)
+servers: ## what the tests start or ask: Postfix, Dovecot, promtool, Node.js and packages of npm (as root)
 	@sh deploy/local/bootstrap.sh servers
 
 browser: ## what looks at the mails: Chromium

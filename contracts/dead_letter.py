@@ -329,7 +329,11 @@ def header_name(field: str) -> str:
 
 
 class DeadLetter(BaseModel):
-    """What a dead letter's `notify-` headers say. Empty values are left out of the headers."""
+    """What a dead letter's `notify-` headers say. Empty values are left out of the headers.
+
+    `redrives` counts how often it was sent again before it died this time, last by `redriven_by` with the
+    remark `note`; `edited_from` is the dead id of the letter it was made of by an edit.
+    """
 
     model_config = ConfigDict(
         frozen=True, alias_generator=header_name, validate_by_name=True, validate_by_alias=True
@@ -355,6 +359,10 @@ class DeadLetter(BaseModel):
     owed: str = ""
     worker: str
     attempt_traceparent: str = ""
+    redrives: int = 0
+    redriven_by: str = ""
+    note: str = ""
+    edited_from: str = ""
 
     def to_headers(self) -> dict[str, str | int]:
         """The message headers; what is long and not a documented sentence is cut to keep 32 KiB in all."""
@@ -364,6 +372,8 @@ class DeadLetter(BaseModel):
             excess = _size(headers) - MAX_HEADER_BYTES
             if excess > 0:
                 headers[header_name(field)] = _cut_bytes(str(headers[header_name(field)]), excess)
+        if not self.redrives:
+            del headers[header_name("redrives")]
         return {name: value for name, value in headers.items() if value != ""}
 
     @classmethod

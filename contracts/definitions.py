@@ -14,6 +14,7 @@ from contracts.topology import (
     DEFAULT_PREFIX,
     Topology,
     dead_exchange,
+    desk_lock,
     events_exchange,
     journal_topology,
     topology,
@@ -53,14 +54,17 @@ def permissions(prefix: str = DEFAULT_PREFIX) -> dict[Role, dict[str, str]]:
 
     A publisher publishes events, and sees nothing. The worker declares everything and reads all but dead
     letters; its retry queues return messages through the default exchange. An operator reads dead letters and
-    the journal, and sends dead letters again, also through the default exchange, but declares nothing.
+    the journal, and sends dead letters again, also through the default exchange; it declares nothing but the
+    queue by which two commands keep out of each other's way.
     """
     ours = re.escape(f"{prefix}.")
     return {
         Role.PUBLISHER: _permission(NOTHING, f"^{re.escape(events_exchange(prefix))}$", NOTHING),
         Role.WORKER: _permission(f"^{ours}", rf"^({ours}|amq\.default$)", rf"^{ours}(?!dead\.|journal\.dead$)"),
         Role.OPERATOR: _permission(
-            NOTHING, rf"^({re.escape(dead_exchange(prefix))}|amq\.default)$", rf"^{ours}(dead\.|journal)"
+            f"^{re.escape(desk_lock(prefix))}$",
+            rf"^({re.escape(dead_exchange(prefix))}|amq\.default)$",
+            rf"^{ours}(dead\.|journal)",
         ),
     }
 

@@ -16,7 +16,13 @@ SETTINGS_REV_HEADER: Final = "notify-settings-rev"
 
 
 class What(StrEnum):
-    """What became of a mail; `STARTED` is said of a worker that has begun to read along."""
+    """What became of a mail; the other words are said of a worker, or by a command.
+
+    `STARTED` when a worker has begun to read along, `RELOADED` when it took other settings: the header of a
+    message has the revision in force when it was written. `REDRIVEN` to `EDITED` say what an operator has begun
+    to do with the dead letter `dead_id`, before it is done; `detail` is by whom, and the remark. `READ` marks
+    the end for a command that reads.
+    """
 
     DELIVERED = "delivered"
     SUPPRESSED = "suppressed"
@@ -24,6 +30,12 @@ class What(StrEnum):
     DEAD = "dead"
     INTERRUPTED = "interrupted"
     STARTED = "started"
+    RELOADED = "reloaded"
+    REDRIVEN = "redriven"
+    DISCARDED = "discarded"
+    RESTORED = "restored"
+    EDITED = "edited"
+    READ = "read"
 
 
 class Record(BaseModel):

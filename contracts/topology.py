@@ -120,6 +120,11 @@ def dead_queue(name: str, prefix: str = DEFAULT_PREFIX) -> str:
     return f"{prefix}.dead.{name}"
 
 
+def desk_lock(prefix: str = DEFAULT_PREFIX) -> str:
+    """The queue that a command holds, exclusive, while it changes dead letters."""
+    return f"{prefix}.desk"
+
+
 def journal_stream(prefix: str = DEFAULT_PREFIX) -> str:
     """The stream of what became of every mail, without personal data."""
     return f"{prefix}.journal"

@@ -8,7 +8,10 @@ copies of.
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
+from datetime import datetime
 from enum import Enum, auto
+from typing import Any
 
 from worker.decode import BINARY_PREFIXES
 from worker.delivery import Delivery
@@ -41,12 +44,13 @@ class Runs:
         ADOPTED: the run that has it acknowledges it. SETTLED: it has only to be acknowledged. LATER: the same
         copy is in work, published twice because its confirmation was lost; begin again when that has `ended`.
         """
-        run, repeated = delivery.run, delivery.redelivered or bool(delivery.copy_id)
+        run = delivery.run
+        repeated = delivery.redelivered or bool(delivery.copy_id or delivery.dead_id)
         running = self._running.get(run)
         if repeated and running is not None and running.stale:
             running.adopt(delivery)
             return Begin.ADOPTED
-        if delivery.copy_id and running is not None:
+        if (delivery.copy_id or delivery.dead_id) and running is not None:
             return Begin.LATER
         if repeated and self.is_settled(delivery):
             return Begin.SETTLED
@@ -111,10 +115,16 @@ def run_of(delivery: Delivery) -> str:
     sets anew: were it taken for the first, which may have ended as a dead letter, it would not be tried.
     """
     message = delivery.message
-    about = sorted((name, str(value)) for name, value in delivery.headers.items() if _is_of_the_event(name))
-    parts = (delivery.copy_id, delivery.dead_id, message.message_id, message.timestamp, about)
+    set_anew = (delivery.copy_id, delivery.dead_id, message.message_id, message.timestamp)
+    return run_id(delivery.headers, delivery.body, *set_anew)
+
+
+def run_id(headers: Mapping[str, Any], body: bytes, *set_anew: str | datetime | None) -> str:
+    """The run of a message; `set_anew` are its copy id, dead id, message id and timestamp."""
+    about = sorted((name, str(value)) for name, value in headers.items() if _is_of_the_event(name))
+    parts = (*set_anew, about)
     digest = hashlib.blake2b("\0".join(str(part or "") for part in parts).encode(), digest_size=8)
-    digest.update(delivery.body)
+    digest.update(body)
     return digest.hexdigest()
 
 

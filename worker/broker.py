@@ -6,7 +6,7 @@ connection sees its end, drops what was stale, and opens a new one.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -202,6 +202,13 @@ async def unless_lost(lost: asyncio.Future[str], work: Coroutine[Any, Any, T]) -
         return task.result()
 
 
+async def depths(connection: AbstractConnection, queues: Iterable[str]) -> dict[str, int]:
+    """How many messages are ready in each of `queues`, which have to be there."""
+    async with connection.channel() as channel:
+        found = [await channel.declare_queue(name, passive=True, timeout=PUBLISH_SECONDS) for name in queues]
+    return {queue.name: queue.declaration_result.message_count or 0 for queue in found}
+
+
 class Publisher:
     """Publishes with confirmation over a connection of its own; opened when first needed, and again when lost.
 
@@ -219,6 +226,8 @@ class Publisher:
         self._channel: AbstractChannel | None = None
         self._lost: asyncio.Future[str] | None = None
         self._opening = asyncio.Lock()
+        self.waiting = 0
+        """How many wait for a confirmation."""
 
     async def publish(
         self,
@@ -238,6 +247,7 @@ class Publisher:
         it ends.
         """
         used: AbstractConnection | None = None
+        self.waiting += 1
         try:
             async with asyncio.timeout(patience):
                 channel = await self._ready_channel()
@@ -251,6 +261,8 @@ class Publisher:
             ):
                 await self.close()
             raise BrokerUnavailableError(f"{exchange}: {_why(error)}") from error
+        finally:
+            self.waiting -= 1
 
     async def close(self) -> None:
         """Ends the connection, if there is one; the next publish opens another."""

@@ -15,9 +15,9 @@ from worker.approach import STEPS, Approach, Step
 from worker.errors import NotifyError, Scope, TransientError
 from worker.findings import Finding, Mark, failed, named, not_reached, passed, warning
 from worker.redact import Redactor
+from worker.revision import default_sender, secrets
 from worker.sender.assess import Remark, Standing, assess
 from worker.sender.lookup import LookupFailedError, Resolver, Server
-from worker.service import default_sender, secrets
 from worker.settings import Settings, SettingsError
 from worker.smtp.opening import trust
 from worker.smtp.plan import Anonymous, Basic, ConnectionPlan, Encryption, faults, plan, warnings

@@ -14,11 +14,11 @@ from typing import Annotated, Never
 import typer
 
 from contracts import definitions
-from worker import __version__, preview, screens, service, survey, telemetry
+from worker import __version__, exporters, preview, probe, screens, service, survey, telemetry
 from worker.address import AddressError, Mailbox, parse_mailbox
 from worker.broker import BrokerRefusedError, BrokerUnavailableError, virtual_host
 from worker.check import check, unreadable
-from worker.commands import dead, doctor, whereis
+from worker.commands import dead_changes, doctor, whereis
 from worker.commands.shell import (
     REFUSED,
     UNREACHABLE,
@@ -34,8 +34,9 @@ from worker.errors import PermanentError
 from worker.findings import Finding, exit_code
 from worker.publish import checked, renewed
 from worker.publish import publish as publish_event
+from worker.revision import renderer
 from worker.send_test import send_test
-from worker.settings import Settings, SettingsError, load, rows
+from worker.settings import Settings, SettingsError, Source, load, rows
 from worker.template_files import TemplatesError
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ topology_app = typer.Typer(help="The exchanges, queues and bindings at the broke
 app.add_typer(topology_app, name="topology")
 app.command("whereis")(whereis.command)
 app.command("doctor")(doctor.command)
-app.add_typer(dead.app, name="dead")
+app.add_typer(dead_changes.app, name="dead")
 
 
 def _mailbox(text: str) -> Mailbox:
@@ -88,9 +89,10 @@ def run(settings: SettingsFile = None) -> None:
     """Consume events and send their mail until told to stop (SIGTERM or Ctrl-C; twice to force)."""
     known = loaded(settings)
     telemetry.log_to(sys.stderr)
-    exporter = telemetry.export_traces(os.environ)
+    scrape = exporters.Scrape() if known.worker.health_address else None
+    exporting = exporters.export_traces(os.environ), exporters.export_metrics(os.environ, scrape)
     try:
-        complete(service.run(known))
+        complete(service.run(known, Source(os.environ, settings), scrape))
     except (BrokerRefusedError, NotDeclaredError) as error:
         refuse(str(error))
     except TemplatesError as error:
@@ -102,7 +104,21 @@ def run(settings: SettingsFile = None) -> None:
             "Delete them when they are empty, or set NOTIFY_PREFIX to another prefix.",
         )
     finally:
-        telemetry.flush(exporter)
+        exporters.flush(*exporting)
+
+
+@app.command()
+def health(
+    settings: SettingsFile = None,
+    *,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Ask whether it is ready, not whether it lives.")
+    ] = False,
+) -> None:
+    """Ask the worker that runs here, at NOTIFY_HEALTH_ADDRESS, how it is; exit code 1 if it is not well."""
+    well, sentence = probe.ask(loaded(settings).worker.health_address, ready=ready)
+    typer.echo(sentence)
+    raise typer.Exit(int(not well))
 
 
 @app.command("settings")
@@ -165,7 +181,7 @@ def preview_mails(
     """
     known = loaded(settings)
     try:
-        previews = preview.chosen(what, service.renderer(known), lang or ())
+        previews = preview.chosen(what, renderer(known), lang or ())
         folder = out or Path(tempfile.mkdtemp(prefix="notify-preview-"))
         shown = preview.save(previews, folder)
     except TemplatesError as error:

@@ -7,16 +7,19 @@ channel or consumer that ends for whatever reason is answered in one way: everyt
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
 import structlog
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
 from contracts.signals import Action
 from contracts.topology import Lane, work_queue
+from worker import metrics
 from worker.broker import (
     BROKER_ERRORS,
     end_of,
@@ -48,7 +51,26 @@ class Pause(Enum):
     DRAIN = auto()
 
 
-_Consumer = tuple[AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """How consuming goes, in monotonic seconds.
+
+    `connected_since` is None without a connection. `rounds` counts the connections in a row that led to no
+    consumer, `silences` how often in a row messages waited and none arrived. `moved_at` is when something last
+    arrived, ended, or began to be consumed.
+    """
+
+    connected_since: float | None
+    consuming: bool
+    pauses: frozenset[Pause]
+    rounds: int
+    silences: int
+    in_work: Mapping[Lane, int]
+    prefetch: Mapping[Lane, int]
+    moved_at: float
+
+
+_Consumer = tuple[Lane, AbstractQueue, Callable[[AbstractIncomingMessage], Awaitable[None]]]
 
 
 class Silence:
@@ -68,7 +90,8 @@ class Silence:
 class Consumers:
     """Hands deliveries of both lanes to `process`; `prefetch` bounds how many of each lane are in work.
 
-    Every `watch_seconds` it is looked whether messages wait that do not arrive.
+    Every `watch_seconds` it is looked whether messages wait that do not arrive, and `tend` is done with the
+    connection.
     """
 
     def __init__(
@@ -78,24 +101,47 @@ class Consumers:
         prefix: str,
         prefetch: Mapping[Lane, int],
         process: Callable[[Delivery], Awaitable[None]],
+        tend: Callable[[AbstractConnection], Awaitable[None]] | None = None,
         watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self._connect = connect
         self._prefix = prefix
         self._prefetch = prefetch
         self._process = process
+        self._tend = tend
         self._watch_seconds = watch_seconds
         self._in_work: dict[asyncio.Task[None], Lane] = {}
         self._arrived = dict.fromkeys(Lane, 0)
         self._pauses: set[Pause] = set()
         self._was_ready = False
+        self._outdated = False
+        self._connected_since: float | None = None
+        self._consuming = False
+        self._rounds = self._silences = 0
+        self._moved_at = time.monotonic()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def flow(self) -> Flow:
+        """How consuming goes now."""
+        lanes = list(self._in_work.values())
+        return Flow(
+            connected_since=self._connected_since,
+            consuming=self._consuming,
+            pauses=frozenset(self._pauses),
+            rounds=self._rounds,
+            silences=self._silences,
+            in_work={lane: lanes.count(lane) for lane in Lane},
+            prefetch=self._prefetch,
+            moved_at=self._moved_at,
+        )
+
     async def run(self) -> None:
         """Consumes, over one connection after the other, until cancelled."""
         while True:
+            self._rounds += 1
             try:
                 await self._serve_one_connection()
             except BROKER_ERRORS as error:
@@ -114,6 +160,12 @@ class Consumers:
     def resume(self, why: Pause) -> None:
         """Takes deliveries again, unless there is another reason not to."""
         self._pauses.discard(why)
+        self._changed.set()
+
+    def change_prefetch(self, prefetch: Mapping[Lane, int]) -> None:
+        """Other bounds from now on: consumption begins anew at the broker, and what is in work goes on."""
+        self._outdated = self._outdated or dict(prefetch) != dict(self._prefetch)
+        self._prefetch = prefetch
         self._changed.set()
 
     async def paused(self) -> None:
@@ -138,9 +190,12 @@ class Consumers:
 
     async def _serve_one_connection(self) -> None:
         connection = await self._connect()
+        self._connected_since = time.monotonic()
         try:
             await self._serve(connection)
         finally:
+            self._connected_since, self._consuming = None, False
+            metrics.work_depth.set({})
             self._idle.set()
             await hang_up(connection)
 
@@ -159,26 +214,34 @@ class Consumers:
         consuming: list[tuple[AbstractQueue, str]] = []
         while True:
             self._changed.clear()
-            if not self._pauses and not consuming:
-                self._idle.clear()
-                consuming = [(queue, await queue.consume(receive)) for queue, receive in lanes]
-            elif self._pauses and consuming:
+            if consuming and (self._pauses or self._outdated):
                 for queue, tag in consuming:
                     await queue.cancel(tag, timeout=CANCEL_SECONDS)
                 consuming = []
                 self._idle.set()
+            if not self._pauses and not consuming:
+                self._idle.clear()
+                self._outdated = False
+                consuming = [await self._begun(consumer) for consumer in lanes]
+                self._moved_at = time.monotonic()
+            self._consuming, self._rounds = bool(consuming), 0
             await self._changed.wait()
+
+    async def _begun(self, consumer: _Consumer) -> tuple[AbstractQueue, str]:
+        lane, queue, receive = consumer
+        # A consumer has the bound that its channel has when it begins.
+        await queue.channel.set_qos(prefetch_count=self._prefetch[lane])
+        return queue, await queue.consume(receive)
 
     async def _opened(self, connection: AbstractConnection, lane: Lane, lost: asyncio.Future[str]) -> _Consumer:
         channel = await connection.channel()
-        await channel.set_qos(prefetch_count=self._prefetch[lane])
         await watch(channel, lost)
         name = work_queue(lane, self._prefix)
 
         async def receive(message: AbstractIncomingMessage) -> None:
             self._start(Delivery(lane, name, message))
 
-        return await channel.get_queue(name, ensure=False), receive
+        return lane, await channel.get_queue(name, ensure=False), receive
 
     def _say_ready(self) -> None:
         if self._was_ready:
@@ -191,7 +254,12 @@ class Consumers:
         task = asyncio.create_task(self._handle(delivery))
         self._in_work[task] = delivery.lane
         self._arrived[delivery.lane] += 1
-        task.add_done_callback(self._in_work.pop)
+        self._moved_at, self._silences = time.monotonic(), 0
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._in_work[task]
+        self._moved_at = time.monotonic()
 
     async def _watch_for_silence(self, connection: AbstractConnection, lost: asyncio.Future[str]) -> None:
         """A consumer that is gone without a word is found out, and everything opened anew."""
@@ -201,14 +269,25 @@ class Consumers:
                 channel = await connection.channel()
             while True:
                 await asyncio.sleep(self._watch_seconds)
-                for lane in Lane:
-                    name = work_queue(lane, self._prefix)
-                    declared = await channel.declare_queue(name, passive=True, timeout=CANCEL_SECONDS)
-                    waiting = declared.declaration_result.message_count or 0
+                depths = await self._depths(channel)
+                metrics.work_depth.set({(lane,): waiting for lane, waiting in depths.items()})
+                for lane, waiting in depths.items():
                     if silence.at(lane, self._arrived[lane], waiting if self._has_room(lane) else 0):
-                        lose(lost, f"{waiting} messages wait in {name} and none arrives")
+                        self._silences += 1
+                        lose(lost, f"{waiting} messages wait in the {lane} lane and none arrives")
+                if self._tend:
+                    await self._tend(connection)
         except BROKER_ERRORS as error:
             lose(lost, f"the watchdog got no answer: {type(error).__name__}")
+
+    async def _depths(self, channel: AbstractChannel) -> dict[Lane, int]:
+        """How many messages wait in each lane."""
+        depths = {}
+        for lane in Lane:
+            name = work_queue(lane, self._prefix)
+            declared = await channel.declare_queue(name, passive=True, timeout=CANCEL_SECONDS)
+            depths[lane] = declared.declaration_result.message_count or 0
+        return depths
 
     def _has_room(self, lane: Lane) -> bool:
         in_work = sum(1 for of in self._in_work.values() if of is lane)

@@ -8,6 +8,7 @@ connection.
 import json
 import secrets
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -37,6 +38,7 @@ BROKER_HEADERS: Final = (
     "x-acquired-count",
     "x-opt-",
 )
+COUNTED: Final = ("x-delivery-count", "x-acquired-count", "x-stream-", "x-opt-")
 SENDER_SELECTED: Final = ("cc", "bcc")
 CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -88,6 +90,10 @@ class Copies:
             "notify-unknown": owed.written(copy.unknown),
             "notify-origin-key": delivery.origin_key,
             "notify-attempt-traceparent": telemetry.recorded_traceparent(span),
+            "notify-redrives": delivery.redrives or "",
+            "notify-redriven-by": delivery.redriven_by,
+            "notify-note": delivery.note,
+            "notify-edited-from": delivery.edited_from,
         }
         first_failed = delivery.first_failed
         history = History.read(delivery.history)
@@ -125,6 +131,10 @@ class Copies:
             owed=owed.written(copy.owed),
             worker=self.worker,
             attempt_traceparent=telemetry.recorded_traceparent(span),
+            redrives=delivery.redrives,
+            redriven_by=delivery.redriven_by,
+            note=delivery.note,
+            edited_from=delivery.edited_from,
         )
         return _message(delivery, event, letter.to_headers(), span)
 
@@ -147,28 +157,45 @@ def _detail(copy: DeadCopy) -> str:
 
 def _message(delivery: Delivery, event: Event | None, headers: dict[str, Any], span: Span) -> aio_pika.Message:
     original = delivery.message
-    kept = {name: value for name, value in original.headers.items() if not _is_dropped(name)}
+    kept = carried_over(original.headers)
     # The creation context of the trace never changes; an event without one begins its trace here.
-    origin = kept.get("traceparent") or (event and event.traceparent) or telemetry.recorded_traceparent(span)
-    if origin:
-        kept["traceparent"] = origin
+    if not telemetry.context_of(delivery.traceparent):
+        kept |= _origin(event, span)
     return aio_pika.Message(
         original.body,
-        headers={**_bounded(kept), **{name: value for name, value in headers.items() if value != ""}},
-        content_type=_short(original.content_type),
-        content_encoding=_short(original.content_encoding),
+        headers={name: value for name, value in {**_bounded(kept), **headers}.items() if value != ""},
+        content_type=short(original.content_type),
+        content_encoding=short(original.content_encoding),
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         priority=original.priority,
-        correlation_id=_short(original.correlation_id),
-        reply_to=_short(original.reply_to),
-        message_id=_short(original.message_id),
+        correlation_id=short(original.correlation_id),
+        reply_to=short(original.reply_to),
+        message_id=short(original.message_id),
         timestamp=original.timestamp,
-        type=_short(original.type),
-        app_id=_short(original.app_id),
+        type=short(original.type),
+        app_id=short(original.app_id),
     )
 
 
-def _short(text: str | None) -> str | None:
+def carried_over(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """The headers of a message that its copy has as well: not the broker's, not the worker's, not too much."""
+    return _bounded({name: value for name, value in headers.items() if not _is_dropped(name)})
+
+
+def unchanged(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """All headers of a message that is published once more as it was, but what the broker counts in them."""
+    kept = {name: value for name, value in headers.items() if not name.lower().startswith(COUNTED)}
+    return {name: _writable(value) for name, value in kept.items() if _size(name, _writable(value))}
+
+
+def _origin(event: Event | None, span: Span) -> dict[str, str]:
+    """Where the trace began, for whoever has the copy next: what is not sampled stays so."""
+    if event and telemetry.context_of(event.traceparent or ""):
+        return {"traceparent": event.traceparent or "", "tracestate": event.tracestate or ""}
+    return dict(zip(("traceparent", "tracestate"), telemetry.trace_of(span), strict=True))
+
+
+def short(text: str | None) -> str | None:
     """A property as it can be written: 255 bytes at most. What was no UTF-8 has grown when it was read."""
     return text.encode()[:LONGEST_PROPERTY].decode(errors="ignore") if text else text
 

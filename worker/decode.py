@@ -36,7 +36,7 @@ def decode(
     Raises PermanentError with `envelope`, `unknown-type` or `invalid-data`.
     """
     media_type = (content_type or "").partition(";")[0].strip().lower()
-    attributes = _binary_attributes(headers)
+    attributes = binary_attributes(headers)
     if media_type == STRUCTURED:
         return _structured(body, published)
     if "specversion" in attributes:
@@ -68,7 +68,8 @@ def _validated(event: Any, published: datetime | None) -> Event:
         raise _refusal(error) from None
 
 
-def _binary_attributes(headers: Mapping[str, Any]) -> dict[str, Any]:
+def binary_attributes(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """The envelope of an event in binary mode; empty where the headers hold none."""
     return {
         name[len(prefix) :].lower(): _as_text(value)
         for name, value in headers.items()

@@ -5,6 +5,7 @@ consuming of all, and where the settings are at fault nothing is tried again.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +17,8 @@ from opentelemetry.trace import SpanKind
 from contracts.dead_letter import Reason, rfc3339
 from contracts.signals import Attribute
 from contracts.signals import Span as SpanName
-from worker import telemetry
+from contracts.topology import Lane
+from worker import metrics, telemetry
 from worker.connector import NotOpenedError
 from worker.errors import PermanentError, Scope, TransientError
 from worker.logins import Logins
@@ -96,8 +98,11 @@ class Courier:
             while True:
                 if self._outage.open:
                     raise ServerAwayError
+                asked = time.monotonic()
                 try:
                     async with self._pool.lease(plan, urgent=urgent, deadline=deadline) as slot:
+                        lane = Lane.URGENT if urgent else Lane.STANDARD
+                        metrics.smtp_pool_wait.record(time.monotonic() - asked, lane)
                         _check_expiry(mail)
                         return await self._transact(slot, plan, mail)
                 except StaleSessionError:
@@ -127,9 +132,11 @@ class Courier:
             Attribute.NETWORK_PROTOCOL: "smtp",
             Attribute.SERVER_ADDRESS: plan.host,
             Attribute.SERVER_PORT: plan.port,
+            Attribute.TLS_VERSION: slot.session.server.tls_version,
             Attribute.SMTP_SESSION_REUSED: slot.sent > 0,
         }
-        with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes) as span:
+        began = time.monotonic()
+        with telemetry.span(SpanName.SMTP_SEND, SpanKind.CLIENT, attributes=attributes):
             reply = await slot.session.send(
                 sender.address,
                 mail.letter.to.address,
@@ -138,9 +145,8 @@ class Courier:
                 pace=self._paces[plan],
                 ending=partial(self._pool.hand_on, plan, slot),
             )
-            span.set_attribute(Attribute.SMTP_STATUS_CODE, reply.code)
-            span.set_attribute(Attribute.SMTP_ENHANCED_CODE, reply.enhanced)
-            return reply
+        metrics.smtp_send_duration.record(time.monotonic() - began, f"{plan.host}:{plan.port}")
+        return reply
 
 
 def _check_expiry(mail: Mail) -> None:

@@ -20,6 +20,7 @@ STALE: tuple[type[Exception], ...] = (ChannelInvalidStateError, AMQPError, Conne
 ANSWER_SECONDS: Final = 2.0
 MOST_ATTEMPTS: Final = 1_000_000
 LONGEST_KEY: Final = 255
+LONGEST_NOTE: Final = 500
 
 log = structlog.get_logger()
 
@@ -69,6 +70,32 @@ class Delivery:
         return self._text("notify-dead-id")[:LONGEST_KEY]
 
     @property
+    def redrives(self) -> int:
+        """How often it was sent again from among the dead letters."""
+        value = self.headers.get("notify-redrives", 0)
+        return min(max(value, 0), MOST_ATTEMPTS) if isinstance(value, int) else 0
+
+    @property
+    def redriven_by(self) -> str:
+        """Who sent it again last."""
+        return self._text("notify-redriven-by")[:LONGEST_KEY]
+
+    @property
+    def note(self) -> str:
+        """What was remarked when it was sent again last."""
+        return self._text("notify-note")[:LONGEST_NOTE]
+
+    @property
+    def edited_from(self) -> str:
+        """Which dead letter it was before somebody edited it."""
+        return self._text("notify-edited-from")[:LONGEST_KEY]
+
+    @property
+    def may_be_a_second(self) -> bool:
+        """Whether its dead letter may have been sent again before, by a command that was cut off."""
+        return bool(self.dead_id and self._text("notify-redrive-again"))
+
+    @property
     def is_one_of_its_kind(self) -> bool:
         """Whether anything tells it from the same event published again."""
         return bool(self.copy_id or self.dead_id or self.message.timestamp)
@@ -97,6 +124,11 @@ class Delivery:
     def traceparent(self) -> str:
         """Where the trace of this event began, as the publisher said it in a header."""
         return self._text("traceparent")
+
+    @property
+    def tracestate(self) -> str:
+        """What tracing systems put beside `traceparent`."""
+        return self._text("tracestate")
 
     @property
     def first_failed(self) -> datetime | None:

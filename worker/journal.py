@@ -116,6 +116,11 @@ class Journal:
         self._written += 1
         self._due.set()
 
+    def settings_changed(self, rev: str) -> None:
+        """From now on `rev` is in force; said at once, so that whoever asks need not wait for the next mail."""
+        self._headers[SETTINGS_REV_HEADER] = rev
+        self.write(Record(at=rfc3339(datetime.now(UTC)), what=What.RELOADED))
+
     async def confirmed(self) -> bool:
         """Waits until all that was handed over is confirmed, five seconds at most. Returns whether it is.
 

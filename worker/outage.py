@@ -45,6 +45,11 @@ class Outage:
         return self._began.is_set()
 
     @property
+    def breakers(self) -> dict[str, bool]:
+        """`host:port` of the mail server, once there was trouble with it -> whether it counts as away."""
+        return {f"{self.plan.host}:{self.plan.port}": self.open} if self.plan else {}
+
+    @property
     def given_up(self) -> bool:
         """Whether settings that never worked have had all the patience there is."""
         waited = self._clock() - self._since
@@ -72,6 +77,12 @@ class Outage:
         self.plan, self.error = plan, error
         if self._failures >= FAILURES_IN_A_ROW:
             self._began.set()
+
+    def suspect(self, plan: ConnectionPlan) -> None:
+        """The server was away a moment ago, and counts so until a probe, due at once, tells otherwise."""
+        self._since = self._clock()
+        self.plan, self.next_probe_seconds = plan, 0.0
+        self._began.set()
 
     def as_outage(self, error: PermanentError) -> PermanentError | TransientError:
         """What an error counts as now: settings that connected before and cannot any more are an outage."""
@@ -122,7 +133,8 @@ async def _probe_until_well(
 ) -> None:
     while outage.open and outage.plan is not None:
         await sleep(outage.next_probe_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-        outage.next_probe_seconds = min(outage.next_probe_seconds * 2, LONGEST_PROBE_SECONDS)
+        longer = max(outage.next_probe_seconds * 2, FIRST_PROBE_SECONDS)
+        outage.next_probe_seconds = min(longer, LONGEST_PROBE_SECONDS)
         try:
             await probe(outage.plan)
         except TransientError as error:

@@ -9,14 +9,15 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import structlog
-from opentelemetry.trace import Link, Span, SpanKind
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind
 
 from contracts.dead_letter import Reason
 from contracts.events import Event
 from contracts.signals import Action, Attribute
 from contracts.signals import Span as SpanName
 from contracts.topology import Lane
-from worker import owed, telemetry
+from worker import metrics, owed, telemetry
 from worker.adoption import Begin, Runs, run_of
 from worker.decode import decode
 from worker.delivery import Delivery
@@ -74,9 +75,13 @@ class Pipeline:
 
     async def process(self, delivery: Delivery) -> None:
         """Takes one delivery from its bytes to its settlement. Raises nothing but what settling raises."""
+        began = self.clock()
+        metrics.consumed.add(delivery.queue)
         delivery.run = run_of(delivery)
         suspect = delivery.delivery_count >= SUSPECT_COUNT and not self.runs.met(delivery.run)
-        shared = delivery.redelivered and not self.runs.last_met_here(delivery.run)
+        shared = delivery.may_be_a_second or (
+            delivery.redelivered and not self.runs.last_met_here(delivery.run)
+        )
         if not await self._is_to_be_run(delivery):
             return
         try:
@@ -87,6 +92,7 @@ class Pipeline:
                     await self._run(delivery, shared=shared)
         finally:
             self.runs.end(delivery)
+            metrics.process_duration.record(self.clock() - began, delivery.queue)
 
     async def _alone(self, delivery: Delivery) -> None:
         """Before anything is made of its bytes: that alone may be what ended a worker."""
@@ -101,7 +107,10 @@ class Pipeline:
         while (begin := self.runs.begin(delivery)) is Begin.LATER:
             await self.runs.ended(delivery.run)
         if begin is Begin.RUN:
+            if delivery.redelivered:
+                metrics.redeliveries.add("rerun")
             return True
+        metrics.redeliveries.add(begin.name.lower())
         log.info("a delivery that came again is adopted", action=Action.ADOPT, outcome=begin.name.lower())
         if begin is Begin.SETTLED:
             await delivery.ack()
@@ -198,13 +207,12 @@ def _decoded(delivery: Delivery) -> Event | PermanentError:
 
 def _span(delivery: Delivery, event: Event | PermanentError) -> AbstractContextManager[Span]:
     origin = _origin(delivery, event)
-    before = telemetry.link_to(delivery.attempt_traceparent)
-    links: list[Link] = before or telemetry.link_to(origin)
+    before = telemetry.context_of(delivery.attempt_traceparent)
     return telemetry.span(
         f"{SpanName.PROCESS} {delivery.queue}",
         SpanKind.CONSUMER,
-        context=telemetry.context_of(origin),
-        links=links,
+        context=origin,
+        links=telemetry.links_to(before or origin),
         attributes={
             Attribute.MESSAGING_SYSTEM: "rabbitmq",
             Attribute.MESSAGING_OPERATION_NAME: "process",
@@ -219,10 +227,12 @@ def _span(delivery: Delivery, event: Event | PermanentError) -> AbstractContextM
     )
 
 
-def _origin(delivery: Delivery, event: Event | PermanentError) -> str:
+def _origin(delivery: Delivery, event: Event | PermanentError) -> Context:
     """Where the trace comes from: the header beats the envelope's attribute."""
-    attribute = None if isinstance(event, PermanentError) else event.traceparent
-    return delivery.traceparent or attribute or ""
+    header = telemetry.context_of(delivery.traceparent, delivery.tracestate)
+    if header or isinstance(event, PermanentError):
+        return header
+    return telemetry.context_of(event.traceparent or "", event.tracestate or "")
 
 
 def _unexpected(bug: Exception) -> PermanentError:

@@ -23,8 +23,15 @@ class Redactor:
     """Takes known `secrets` and anything that looks like an address, link or token out of a text."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted((s for s in secrets if len(s) >= SHORTEST_SECRET), key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, known))) if known else None
+        self._known: set[str] = set()
+        self._secrets: re.Pattern[str] | None = None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Takes `secrets` out as well from now on."""
+        self._known |= {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
+        longest_first = sorted(self._known, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def __call__(self, text: str) -> str:
         """`text` on one line, with `<address>`, `<link>` and `<secret>` in place of what they name."""

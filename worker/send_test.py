@@ -16,7 +16,7 @@ from worker.errors import NotifyError, PermanentError
 from worker.findings import Finding, Mark, failed, not_reached, passed
 from worker.mime import Letter, compose, needs_smtputf8
 from worker.redact import Redactor
-from worker.service import default_sender, secrets
+from worker.revision import default_sender, secrets
 from worker.settings import Settings
 from worker.smtp.oauth2 import TokenSource
 from worker.smtp.opening import open_session, trust

@@ -11,7 +11,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any, Final, get_args
@@ -23,7 +23,18 @@ from contracts.smtp_settings import SMTP_SETTING_NAMES, SmtpSettings
 from worker.settings_file import Entry, decoded, entries, trimmed
 from worker.worker_settings import EXPECTED, PREFIX, WorkerSettings
 
-__all__ = ["Row", "Settings", "SettingsError", "WorkerSettings", "load", "rows", "settings_revision"]
+__all__ = [
+    "Row",
+    "Settings",
+    "SettingsError",
+    "Source",
+    "WorkerSettings",
+    "as_started",
+    "changed_names",
+    "load",
+    "rows",
+    "settings_revision",
+]
 
 SETTINGS_FILE: Final = "NOTIFY_SETTINGS_FILE"
 MASK: Final = "************"
@@ -43,6 +54,9 @@ _DECIDES_SENDING: Final = frozenset(SMTP_SETTING_NAMES) | {
     "NOTIFY_SMTP_TIMEOUT_SECONDS",
     "NOTIFY_ENTRA_AUTHORITY",
 }
+FIXED: Final = ("NOTIFY_BROKER_URL", "NOTIFY_PREFIX", "NOTIFY_HEALTH_ADDRESS")
+"""Names of the settings that cannot change while the worker runs: they say where it works, not how."""
+
 _NOT_ECHOED: Final = frozenset({"NOTIFY_BROKER_URL", "NOTIFY_DEFAULT_FROM"})
 _NOT_OURS: Final = frozenset({"NOTIFY_SOCKET"})  # systemd sets it for services of type notify
 _BOOLEANS: Final = {"true": True, "false": False}
@@ -89,6 +103,24 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where the settings are from: an environment, and the file given, which beats the one that it names."""
+
+    environ: Mapping[str, str]
+    given: Path | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The settings file, if there is one."""
+        named = trimmed(self.environ.get(SETTINGS_FILE, ""))
+        return self.given or (Path(named) if named else None)
+
+    def load(self) -> Settings:
+        """The settings as they are now. Raises SettingsError."""
+        return load(self.environ, self.given)
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A setting as people may see it: secrets are masked, and `value` is empty where there is none."""
 
@@ -118,8 +150,7 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Settings:
 
     Raises SettingsError with every fault of both.
     """
-    named = trimmed(environ.get(SETTINGS_FILE, ""))
-    path = file or (Path(named) if named else None)
+    path = Source(environ, file).file
     lines, unreadable = _read(path) if path else ((), ())
     given = _from_file(lines, path) | _from_environment(environ)
     faults = (*unreadable, *_file_faults(lines, path), *_environment_faults(environ), *_value_faults(given))
@@ -146,6 +177,19 @@ def rows(settings: Settings) -> list[Row]:
         )
         for name, field in _FIELDS.items()
     ]
+
+
+def changed_names(before: Settings, after: Settings) -> list[str]:
+    """Names of the settings whose effective values differ, in documented order."""
+    old, new = _effective(before), _effective(after)
+    return [name for name in _FIELDS if old[name] != new[name]]
+
+
+def as_started(settings: Settings, started: Settings) -> Settings:
+    """`settings`, with those of `started` in place of what cannot change while the worker runs."""
+    fields = {name.removeprefix(PREFIX).lower() for name in FIXED}
+    kept = {field: getattr(started.worker, field) for field in fields}
+    return replace(settings, worker=settings.worker.model_copy(update=kept))
 
 
 def settings_revision(settings: Settings) -> str:

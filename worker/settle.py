@@ -5,6 +5,7 @@ when it delivers it again, the run is known as settled, and nothing is tried or 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +15,12 @@ import aio_pika
 import structlog
 from opentelemetry.trace import Span, SpanKind
 
-from contracts.dead_letter import ABOUT, header_name
+from contracts.dead_letter import ABOUT, Reason, header_name
 from contracts.events import Event, expiry_of
 from contracts.signals import Action, Attribute
 from contracts.signals import Span as SpanName
 from contracts.topology import dead_exchange, dead_queue_of, retry_tier
-from worker import owed, telemetry
+from worker import metrics, owed, telemetry
 from worker.adoption import Runs
 from worker.broker import BrokerRefusedError, BrokerUnavailableError, MessageRefusedError
 from worker.copies import Copies
@@ -75,7 +76,7 @@ class Settler:
         settlement = decide(outcomes, self._past(delivery, event, now), now)
         if settlement.give_back:
             self.runs.given_back(delivery.run)
-            await delivery.give_back()
+            await _given_back(delivery)
         else:
             copies = list(self._copies(delivery, event, settlement, span, now))
             try:
@@ -89,6 +90,7 @@ class Settler:
                 self.runs.settled(delivery.run)
                 await delivery.ack()
         self._tell(delivery, event, settlement.mails, span)
+        _count(delivery, event, settlement, self.now())
 
     async def _left_to_the_broker(self, delivery: Delivery, refused: MessageRefusedError) -> None:
         """An event larger than what the broker takes by now can only be moved by the broker."""
@@ -115,11 +117,19 @@ class Settler:
             yield Copy(tier, delivery.queue, message, tier)
 
     async def _confirmed(self, copy: Copy) -> None:
-        attributes = {Attribute.MESSAGING_SYSTEM: "rabbitmq", Attribute.MESSAGING_ROUTING_KEY: copy.key}
+        attributes = {
+            Attribute.MESSAGING_SYSTEM: "rabbitmq",
+            Attribute.MESSAGING_OPERATION_NAME: "send",
+            Attribute.MESSAGING_OPERATION_TYPE: "send",
+            Attribute.MESSAGING_DESTINATION: copy.exchange,
+            Attribute.MESSAGING_ROUTING_KEY: copy.key,
+        }
+        began = time.monotonic()
         with telemetry.span(f"{SpanName.SEND} {copy.exchange}", SpanKind.PRODUCER, attributes=attributes):
             while True:
                 try:
-                    return await self._published(copy)
+                    await self._published(copy)
+                    break
                 except MessageRefusedError:
                     raise
                 except (BrokerUnavailableError, BrokerRefusedError) as error:
@@ -129,6 +139,8 @@ class Settler:
                         error=str(error),
                     )
                     await asyncio.sleep(PUBLISH_AGAIN_SECONDS)
+        metrics.sent.add(copy.exchange)
+        metrics.operation_duration.record(time.monotonic() - began, copy.exchange)
 
     async def _published(self, copy: Copy) -> None:
         """Waits for one confirmation, however long, and says so."""
@@ -193,6 +205,35 @@ class Settler:
             give_up_seconds=self.give_up_seconds,
             unknown=owed.read(delivery.unknown),
         )
+
+
+async def _given_back(delivery: Delivery) -> None:
+    attributes = {
+        Attribute.MESSAGING_SYSTEM: "rabbitmq",
+        Attribute.MESSAGING_OPERATION_NAME: "nack",
+        Attribute.MESSAGING_OPERATION_TYPE: "settle",
+        Attribute.MESSAGING_DESTINATION: delivery.queue,
+    }
+    with telemetry.span(f"{SpanName.SETTLE} {delivery.queue}", SpanKind.CLIENT, attributes=attributes):
+        await delivery.give_back()
+
+
+def _count(delivery: Delivery, event: Event | None, settlement: Settlement, now: datetime) -> None:
+    for mail in settlement.mails:
+        name, code, _ = named(mail.outcome)
+        metrics.outcomes.add(name, event.type if event else "", code)
+        if mail.outcome == Suppressed("duplicate"):
+            metrics.duplicates_prevented.add()
+    if settlement.retry:
+        error = settlement.retry.error
+        metrics.retries.add(settlement.retry.tier, error.reason if error else "")
+    if settlement.dead:
+        reason = settlement.dead.error.reason
+        metrics.dead_letters.add(ABOUT[reason].dead_class, reason)
+        if reason is Reason.EXPIRED:
+            metrics.expired.add()
+    if event and not settlement.give_back and not settlement.retry:
+        metrics.event_age.record(max((now - event.time).total_seconds(), 0.0), delivery.lane)
 
 
 _EXPECTED: Final = (Delivered, Suppressed, Interrupted)

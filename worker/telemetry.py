@@ -1,24 +1,19 @@
-"""Traces and logs: set up once, by the standard `OTEL_*` variables, with the names of `contracts.signals`.
+"""Spans and logs, with the names of `contracts.signals`. Neither may ever hold an address, a secret or a body.
 
-Without those variables nothing is exported and spans are no-ops. Nothing set up here may ever hold an address,
-a secret or a body.
+Where nothing is exported spans are no-ops, and the trace ids of events stand in the log all the same.
 """
 
 import logging
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import structlog
 from opentelemetry import context, trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
 from structlog.typing import EventDict
 
 from contracts.signals import INSTRUMENTATION, Attribute, LogField
@@ -26,55 +21,33 @@ from worker import __version__
 from worker.errors import NotifyError
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
-_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-
-FLUSH_SECONDS: Final = 2.0
 
 tracer: Final = trace.get_tracer(INSTRUMENTATION, __version__)
 
 
-def export_traces(environ: Mapping[str, str]) -> TracerProvider | None:
-    """Exports spans by OTLP/HTTP if the standard variables name an endpoint or `OTEL_TRACES_EXPORTER=otlp`.
-
-    Returns the provider, whose `shutdown` sends what is left, or None.
-    """
-    wanted = environ.get("OTEL_TRACES_EXPORTER", "otlp" if any(environ.get(n) for n in _ENDPOINTS) else "none")
-    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or "otlp" not in wanted.split(","):
-        return None
-    named = OTELResourceDetector().detect().attributes.get(SERVICE_NAME)
-    provider = TracerProvider(resource=Resource.create({} if named else {SERVICE_NAME: INSTRUMENTATION}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
-    return provider
-
-
-def flush(provider: TracerProvider | None) -> None:
-    """Sends what is left, if it can be sent within two seconds: a silent collector must not hold up the end."""
-    if provider is not None:
-        last = threading.Thread(target=provider.shutdown, daemon=True)
-        last.start()
-        last.join(FLUSH_SECONDS)
-
-
 def context_of(traceparent: str, tracestate: str = "") -> context.Context:
     """The remote parent a `traceparent` names; an empty context for none or a broken one."""
+    if not traceparent:
+        return context.Context()
     carrier = {"traceparent": traceparent, "tracestate": tracestate}
     return _PROPAGATOR.extract(carrier, context=context.Context())
 
 
 def recorded_traceparent(span: Span) -> str:
     """The `traceparent` that names `span`; empty if it is recorded nowhere."""
-    if not span.is_recording():
-        return ""
+    return trace_of(span)[0] if span.is_recording() else ""
+
+
+def trace_of(span: Span) -> tuple[str, str]:
+    """`traceparent` and `tracestate` that name `span`, also one that is not sampled; empty without a trace."""
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, trace.set_span_in_context(span, context.Context()))
-    return carrier.get("traceparent", "")
+    return carrier.get("traceparent", ""), carrier.get("tracestate", "")
 
 
-def link_to(traceparent: str) -> list[Link]:
-    """A link to the span `traceparent` names, or none."""
-    span_context = trace.get_current_span(context_of(traceparent)).get_span_context()
-    return [Link(span_context)] if span_context.is_valid else []
+def links_to(parent: context.Context) -> list[Link]:
+    """A link to the span that `parent` names, or none."""
+    return [Link(trace.get_current_span(parent).get_span_context())] if parent else []
 
 
 def trace_id_of(span: Span) -> str:
@@ -94,6 +67,11 @@ def span(name: str, kind: SpanKind = SpanKind.INTERNAL, **options: Any) -> Itera
         except NotifyError as error:
             fail(current, error.reason)
             raise
+
+
+def describe(attributes: Mapping[str, AttributeValue]) -> None:
+    """Says more of the span around, if there is one that is recorded."""
+    trace.get_current_span().set_attributes(attributes)
 
 
 def fail(current: Span, code: str) -> None:
@@ -131,6 +109,13 @@ def log_to(stream: Any = sys.stderr, level: int = logging.INFO) -> None:
     for noisy in ("aio_pika", "aiormq", "httpx", "httpcore"):
         # What they have to say is said by the worker, without addresses and passwords.
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    logging.getLogger("opentelemetry.util.re").addFilter(_without_headers)
+
+
+def _without_headers(line: logging.LogRecord) -> bool:
+    """What OpenTelemetry says of a header that it cannot read shows the header, so a key of the collector."""
+    line.msg, line.args = "a part of OTEL_EXPORTER_OTLP_HEADERS is no name=value, and is ignored", ()
+    return True
 
 
 def _known_fields_first(_logger: Any, _method: str, line: EventDict) -> EventDict:

@@ -12,6 +12,7 @@ from contracts.events import Mailbox
 
 PREFIX: Final = "NOTIFY_"
 LARGEST_NUMBER: Final = 999_999_999
+PORTS: Final = 65536
 
 _TAG: Final = "[a-z]{2,8}(?:-[a-z0-9]{1,8})*"
 _TWO_LANGUAGES: Final = re.compile(rf"({_TAG})\s*,\s*(?!\1$)({_TAG})", re.IGNORECASE)
@@ -58,6 +59,21 @@ def _two_languages(text: str | None) -> str | None:
     if text and not pair:
         raise ValueError
     return ",".join(pair.groups()) if pair else None
+
+
+def _health_address(text: str | None) -> str | None:
+    if text:
+        host_and_port(text)
+    return text
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of `host:port`, an IPv6 address without its brackets. Raises ValueError for anything else."""
+    host, _, port = address.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]") if ":" in host else host
+    if not host or (":" in host) != host.startswith("[") or not port.isdecimal() or not 0 < int(port) < PORTS:
+        raise ValueError
+    return bare, int(port)
 
 
 class WorkerSettings(BaseModel):
@@ -164,6 +180,18 @@ class WorkerSettings(BaseModel):
             description="Seconds that mails in work have to finish when the worker stops.",
         ),
     ] = 25
+    redrive_after_fix: Annotated[
+        bool,
+        Field(
+            description="Whether dead letters of the class config are sent again, a few of each cause first, "
+            "once changed settings are in force and the mail server lets them in."
+        ),
+    ] = False
+    health_address: Annotated[
+        str | None,
+        AfterValidator(_health_address),
+        Field(description="Where probes and Prometheus ask, as host:port. Set but empty: nowhere."),
+    ] = "127.0.0.1:8080"
 
     @property
     def languages_together(self) -> tuple[str, ...]:
@@ -188,5 +216,6 @@ EXPECTED: Final = {
     "NOTIFY_RETRY_GIVE_UP_SECONDS": _NOT_NEGATIVE,
     "NOTIFY_AUTH_GRACE_SECONDS": _NOT_NEGATIVE,
     "NOTIFY_DRAIN_SECONDS": _NOT_NEGATIVE,
+    "NOTIFY_HEALTH_ADDRESS": "host:port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080",
 }
 """Name of a setting, `EmailSmtpPort` among them -> what its value has to be, as the end of a sentence."""

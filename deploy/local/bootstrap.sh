@@ -5,7 +5,7 @@
 #   bootstrap.sh            both
 #   bootstrap.sh venv       only .venv
 #   bootstrap.sh rabbitmq   only RabbitMQ
-#   bootstrap.sh servers    only what the tests start or ask: Postfix, Dovecot, Node.js and packages of npm
+#   bootstrap.sh servers    only what the tests start or ask: Postfix, Dovecot, promtool, Node.js and packages of npm
 #   bootstrap.sh browser    only what looks at the mails: Chromium
 #
 # RABBITMQ_HOME names the folder of a RabbitMQ server to use instead (the one that holds sbin/rabbitmq-server),
@@ -18,6 +18,7 @@ cd "$(dirname "$0")/../.."
 packaged_server=/usr/lib/rabbitmq/bin/rabbitmq-server
 packaged_postfix=/usr/lib/postfix/sbin/master
 packaged_dovecot=/usr/sbin/dovecot
+packaged_promtool=/usr/bin/promtool
 policy=/usr/sbin/policy-rc.d
 stamp=.venv/.made-from
 
@@ -48,7 +49,7 @@ forbid_start() {
     as_root sh -c "cat >$policy && chmod 755 $policy" <<'POLICY'
 #!/bin/sh
 # Temporary, while servers are being installed that are not to be started; safe to remove.
-case " $* " in *" rabbitmq-server"* | *" epmd"* | *" postfix"* | *" dovecot"*) exit 101 ;; esac
+case " $* " in *" rabbitmq-server"* | *" epmd"* | *" postfix"* | *" dovecot"* | *" prometheus"*) exit 101 ;; esac
 POLICY
 }
 
@@ -134,6 +135,8 @@ require_test_servers() {
     [ -x "$packaged_postfix" ] || install_postfix || give_up "Postfix is missing: install it, or $leave_out."
     [ -x "$packaged_dovecot" ] || install_server dovecot-core dovecot.service dovecot.socket ||
         give_up "Dovecot is missing: install dovecot-core, or $leave_out."
+    [ -x "$packaged_promtool" ] || install_server prometheus prometheus.service ||
+        give_up "promtool is missing: install prometheus, or $leave_out."
     require_node_packages tests/support/identity tests/support/checkers tests/support/reader deploy/publishers/node ||
         give_up "Node.js or packages of npm could not be installed: mend that, or $leave_out."
 }

@@ -91,6 +91,7 @@ def _worker(folder: Path, prefix: str, broker_url: str, smtp_port: int, settings
         "NOTIFY_PREFIX": prefix,
         "EmailSMTPHost": "127.0.0.1",
         "EmailSmtpPort": str(smtp_port),
+        "NOTIFY_HEALTH_ADDRESS": "",  # two workers, and whatever else the machine serves
         **settings,
     }
     log = folder / f"worker-{prefix}.log"

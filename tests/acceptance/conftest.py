@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from contracts.events import EVENT
 from contracts.topology import DEAD_QUEUES, RETRY_TIERS, Lane, dead_queue, retry_tier, work_queue
 from tests.support.amqp import declared, depth, publish, take
-from tests.support.smtp_server import SmtpServer
+from tests.support.smtp_server import SmtpServer, certified
+from tests.support.token_server import TokenServer
 from tests.support.worker import Worker
+
+SECRET = "~s3cr3t&=+% ÿ/" + "x" * 20
+MAILBOX = "cms@broddu.example"
 
 
 @dataclass
@@ -39,6 +44,7 @@ class World:
             "NOTIFY_PREFIX": self.prefix,
             "EmailSMTPHost": self.smtp.host,
             "EmailSmtpPort": str(self.smtp.port),
+            "NOTIFY_HEALTH_ADDRESS": "",
         }
 
     async def worker(self, **settings: str) -> Worker:
@@ -50,6 +56,14 @@ class World:
     def starting_worker(self, **settings: str) -> Worker:
         """A worker that may never come to consume."""
         worker = Worker(self.folder, **{**self.settings, **settings})
+        self.workers.append(worker)
+        return worker
+
+    def file_worker(self, file: Path, **settings: str) -> Worker:
+        """A worker that finds its mail server in a settings file, which may change."""
+        of_server = {"EmailSMTPHost", "EmailSmtpPort"}
+        others = {name: value for name, value in self.settings.items() if name not in of_server}
+        worker = Worker(self.folder, **others, **settings, NOTIFY_SETTINGS_FILE=str(file))
         self.workers.append(worker)
         return worker
 
@@ -106,3 +120,47 @@ async def world(broker_url: str, prefix: str, tmp_path: Path) -> AsyncIterator[W
         yield here
         for worker in here.workers:
             worker.kill()
+
+
+@dataclass
+class Cloud:
+    """A token endpoint and an SMTP server that takes its tokens over STARTTLS, under one authority."""
+
+    world: World
+    tokens: TokenServer
+    authority: Path
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Microsoft's mode, against our own endpoint."""
+        return {
+            "EmailSmtpUseSSL": "true",
+            "EmailSmtpUseOAuth2": "true",
+            "EmailSmtpOAuth2AzureTenantId": "broddu-tenant",
+            "EmailSmtpOAuth2ClientId": "app",
+            "EmailSmtpOAuth2ClientSecret": SECRET,
+            "EmailSmtpUsername": MAILBOX,
+            "NOTIFY_ENTRA_AUTHORITY": self.tokens.url(""),
+            "NOTIFY_SMTP_CA_FILE": str(self.authority),
+            "SSL_CERT_FILE": str(self.authority),
+        }
+
+    def trust(self, *tokens: str, mailbox: str = MAILBOX) -> None:
+        """The SMTP server takes exactly the last of these tokens."""
+        self.world.smtp.tokens = {mailbox: tokens[-1]}
+
+
+@pytest.fixture
+async def cloud(world: World, tmp_path: Path) -> AsyncIterator[Cloud]:
+    """Microsoft 365 in small."""
+    authority = trustme.CA()
+    file = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    await world.smtp.stop()
+    world.smtp.tls, world.smtp.mechanisms = certified(authority), ("XOAUTH2",)
+    world.smtp.login_required = True
+    await world.smtp.start()
+    async with TokenServer(certified(authority), clients={"app": SECRET}) as tokens:
+        cloud = Cloud(world, tokens, file)
+        cloud.trust("token-1")
+        yield cloud

@@ -1,66 +1,11 @@
 """OAuth2 with the worker as a process: tokens fetched, refused, renewed, and never seen."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
-
-import pytest
-import trustme
-
 from contracts import error_texts
 from contracts.dead_letter import DeadLetter
-from tests.acceptance.conftest import World
+from tests.acceptance.conftest import MAILBOX, SECRET, Cloud
 from tests.support.examples import SYSTEM, changed, fresh_example
-from tests.support.smtp_server import certified
-from tests.support.token_server import TokenServer
 
-SECRET = "~s3cr3t&=+% ÿ/" + "x" * 20
-MAILBOX = "cms@broddu.example"
 REFUSED = "535 5.7.3 Authentication unsuccessful [LO4P265CA0123.GBRP265.PROD.OUTLOOK.COM]"
-
-
-@dataclass
-class Cloud:
-    """A token endpoint and an SMTP server that takes its tokens over STARTTLS, under one authority."""
-
-    world: World
-    tokens: TokenServer
-    authority: Path
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Microsoft's mode, against our own endpoint."""
-        return {
-            "EmailSmtpUseSSL": "true",
-            "EmailSmtpUseOAuth2": "true",
-            "EmailSmtpOAuth2AzureTenantId": "broddu-tenant",
-            "EmailSmtpOAuth2ClientId": "app",
-            "EmailSmtpOAuth2ClientSecret": SECRET,
-            "EmailSmtpUsername": MAILBOX,
-            "NOTIFY_ENTRA_AUTHORITY": self.tokens.url(""),
-            "NOTIFY_SMTP_CA_FILE": str(self.authority),
-            "SSL_CERT_FILE": str(self.authority),
-        }
-
-    def trust(self, *tokens: str, mailbox: str = MAILBOX) -> None:
-        """The SMTP server takes exactly the last of these tokens."""
-        self.world.smtp.tokens = {mailbox: tokens[-1]}
-
-
-@pytest.fixture
-async def cloud(world: World, tmp_path: Path) -> AsyncIterator[Cloud]:
-    """Microsoft 365 in small."""
-    authority = trustme.CA()
-    file = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(file))
-    await world.smtp.stop()
-    world.smtp.tls, world.smtp.mechanisms = certified(authority), ("XOAUTH2",)
-    world.smtp.login_required = True
-    await world.smtp.start()
-    async with TokenServer(certified(authority), clients={"app": SECRET}) as tokens:
-        cloud = Cloud(world, tokens, file)
-        cloud.trust("token-1")
-        yield cloud
 
 
 async def test_one_token_serves_many_mails_and_is_never_seen(cloud: Cloud) -> None:

@@ -197,14 +197,7 @@ async def test_a_long_journal_is_searched_in_time(
     begun = time.perf_counter()
     found = await find(world.url, world.prefix, Sought.of(sought.event), progress=shares.append)
     searching = time.perf_counter() - begun
-    begun = time.perf_counter()
-    code, _, err = await command(["whereis", sought.event], world.settings)
-    whole = time.perf_counter() - begun
-    tell(
-        f"whereis: {count} outcomes in messages of {group}: found in {searching:.2f} s, "
-        f"{whole:.2f} s with the start of the program"
-    )
-    assert code == 0, err
+    tell(f"whereis: {count} outcomes in messages of {group}: found in {searching:.2f} s")
     assert [fact.mail for fact in found.facts] == [sought.mail]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0

@@ -11,12 +11,16 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 
 FLOORS: Final[tuple[tuple[str, str], ...]] = (
-    ("ground", "worker errors settings settings_file worker_settings telemetry address redact tolerance"),
+    (
+        "ground",
+        """worker errors settings settings_file worker_settings telemetry metrics exporters address redact
+        tolerance""",
+    ),
     (
         "pure deciders",
         """decode render addressees answers canvas contents look piece placeholders proofread specimens
         stationery template_files template_names wording writing mime outcome verdict retry owed findings
-        desk desk.letter desk.selection desk.removal desk.account desk.groups desk.veil
+        desk desk.letter desk.selection desk.removal desk.account desk.groups desk.veil desk.choice
         smtp smtp.plan smtp.replies smtp.reader smtp.transaction smtp.pace smtp.pool
         smtp.certificate smtp.claims trail policies
         sender sender.spf_record sender.spf_macros""",
@@ -24,16 +28,20 @@ FLOORS: Final[tuple[tuple[str, str], ...]] = (
     (
         "input and output",
         """pipeline settle copies records adoption recent quarantine journal broker connector declare delivery
-         logins management outage publish survey stream depths permissions desk.reading desk.ndjson
+         logins management outage publish survey stream depths permissions endpoint desk.reading desk.ndjson
+         desk.begun desk.canary desk.case desk.discard desk.edit desk.holding desk.ledger desk.message desk.past
+         desk.redrive desk.restore desk.rounds desk.workplace
         smtp.border smtp.oauth2 smtp.sasl smtp.session smtp.wire smtp.steps smtp.diagnose smtp.opening
         sender.lookup sender.spf sender.dmarc sender.assess""",
     ),
-    ("composed steps", "consume deliver approach whereabouts whereis vitals"),
-    ("life cycle", "service"),
+    ("composed steps", "consume deliver approach health whereabouts whereis vitals"),
+    ("life cycle", "revision succession reload mending service"),
     (
         "commands",
-        """cli screens check preview send_test doctor commands commands.shell commands.progress commands.whereis
-        commands.doctor commands.dead commands.dead_screens __main__""",
+        """cli screens check preview send_test doctor probe commands commands.shell commands.progress
+        commands.whereis commands.doctor commands.dead commands.dead_screens commands.dead_changes
+        commands.dead_options
+        commands.dead_reports __main__""",
     ),
 )
 """From the ground up: name of a floor, and the worker's modules on it. All stand on the contracts."""
@@ -55,7 +63,19 @@ FORBIDDEN: Final[tuple[tuple[str, str, str], ...]] = (
 """Module or package, what it must not import, and why."""
 
 READERS_OF_SETTINGS: Final = {
-    f"worker.{module}" for module in ("settings", "service", "check", "send_test", "cli", "screens", "commands")
+    f"worker.{module}"
+    for module in (
+        "settings",
+        "revision",
+        "reload",
+        "service",
+        "check",
+        "send_test",
+        "cli",
+        "screens",
+        "probe",
+        "commands",
+    )
 }
 """Modules and packages."""
 

@@ -58,6 +58,10 @@ FULL: Final = DeadLetter(
     owed="0,3-7",
     worker="worker-1",
     attempt_traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    redrives=1,
+    redriven_by="ann",
+    note="TLS is on now",
+    edited_from="0190b6d2",
 )
 
 
@@ -115,6 +119,10 @@ def test_the_headers_are_pinned() -> None:
         "notify-owed": "0,3-7",
         "notify-worker": "worker-1",
         "notify-attempt-traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "notify-redrives": 1,
+        "notify-redriven-by": "ann",
+        "notify-note": "TLS is on now",
+        "notify-edited-from": "0190b6d2",
     }
 
 

@@ -191,6 +191,19 @@ async def test_what_another_worker_settled_is_only_believed_of_this_very_message
     assert runs.begin(again) is begins
 
 
+async def test_a_dead_letter_that_was_sent_again_twice_runs_once(broker: Broker) -> None:
+    """Whoever sends it again may be killed before the dead letter is gone, and do it again."""
+    runs = Runs()
+    for begins in (Begin.RUN, Begin.SETTLED):
+        headers: dict[str, Any] = {"notify-dead-id": "01J"}
+        await broker.publish(**headers)
+        taken = await broker.take()
+        assert runs.begin(taken) is begins
+        runs.settled(taken.run)
+        runs.end(taken)
+        await taken.ack()
+
+
 async def test_what_is_adopted_while_its_run_is_being_acknowledged_is_acknowledged_as_well(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

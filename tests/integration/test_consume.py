@@ -104,6 +104,31 @@ async def test_no_more_are_in_work_than_the_prefetch(
     assert most == 3
 
 
+async def test_another_prefetch_holds_at_once_and_what_is_in_work_goes_on(
+    consuming: Consuming, channel: AbstractChannel, prefix: str
+) -> None:
+    """Nothing is given back for it, and nothing comes twice."""
+    in_work: list[Delivery] = []
+    may_end = asyncio.Event()
+
+    async def process(delivery: Delivery) -> None:
+        in_work.append(delivery)
+        await may_end.wait()
+        await delivery.ack()
+
+    for _ in range(20):
+        await publish(channel, prefix, "form.x.y")
+    async with consuming(process) as consumers:
+        await until(lambda: len(in_work) == 3)
+        consumers.change_prefetch({Lane.URGENT: 2, Lane.STANDARD: 8})
+        await until(lambda: len(in_work) > 3)
+        await asyncio.sleep(0.3)
+        assert 8 <= len(in_work) <= 11  # what was taken before may count, or not
+        may_end.set()
+        await until(lambda: len(in_work) == 20)
+    assert not any(delivery.redelivered for delivery in in_work)
+
+
 async def test_a_pause_takes_nothing_and_a_resumption_goes_on(
     consuming: Consuming, channel: AbstractChannel, prefix: str
 ) -> None:
@@ -227,3 +252,70 @@ async def test_draining_waits_for_what_is_in_work_and_cuts_off_the_rest(
         await publish(channel, prefix, "form.x.y")
         await until(lambda: started == 2)
         assert await consumers.drain(0.5) == 1
+
+
+async def test_a_consumer_that_does_not_come_to_be_is_told_by_rounds(broker_url: str, prefix: str) -> None:
+    """Over a connection that has no queue to consume: a new start may help, and whoever probes hears of it."""
+
+    async def ignored(delivery: Delivery) -> None:
+        await delivery.ack()
+
+    consumers = Consumers(
+        connect=partial(connect, broker_url, "test"),
+        prefix=f"{prefix}-missing",
+        prefetch={Lane.URGENT: 2, Lane.STANDARD: 3},
+        process=ignored,
+    )
+    async with _at_work(consumers):
+        await until(lambda: consumers.flow.rounds >= 3)
+        assert not consumers.flow.consuming
+
+
+async def test_the_flow_tells_what_is_in_work_and_when_it_moved(
+    consuming: Consuming, channel: AbstractChannel, prefix: str
+) -> None:
+    """Connected, consuming, how much of what may be in work is, and how long ago something came or went."""
+    go_on = asyncio.Event()
+
+    async def process(delivery: Delivery) -> None:
+        await go_on.wait()
+        await delivery.ack()
+
+    async with consuming(process) as consumers:
+        await until(lambda: consumers.flow.consuming)
+        before = consumers.flow
+        assert (before.rounds, before.silences, before.pauses) == (0, 0, frozenset())
+        await publish(channel, prefix, "form.x.y")
+        await until(lambda: consumers.flow.in_work == {Lane.URGENT: 0, Lane.STANDARD: 1})
+        arrived = consumers.flow.moved_at
+        assert arrived > before.moved_at
+        consumers.pause(Pause.OUTAGE)
+        await until(lambda: not consumers.flow.consuming)
+        assert consumers.flow.connected_since is not None
+        go_on.set()
+        await until(lambda: not any(consumers.flow.in_work.values()))
+        assert consumers.flow.moved_at > arrived
+    await until(lambda: consumers.flow.connected_since is None)
+
+
+async def test_whoever_tends_the_connection_is_called_at_every_look(broker_url: str, prefix: str) -> None:
+    """With the connection that consumes; what was deleted meanwhile can be declared again over it."""
+    tended: list[AbstractConnection] = []
+
+    async def tend(connection: AbstractConnection) -> None:
+        tended.append(connection)
+
+    async def ignored(delivery: Delivery) -> None:
+        await delivery.ack()
+
+    consumers = Consumers(
+        connect=partial(_connected, broker_url, prefix),
+        prefix=prefix,
+        prefetch={Lane.URGENT: 2, Lane.STANDARD: 3},
+        process=ignored,
+        tend=tend,
+        watch_seconds=0.05,
+    )
+    async with _at_work(consumers):
+        await until(lambda: len(tended) >= 2)
+    assert len(set(map(id, tended))) == 1

@@ -27,7 +27,7 @@ echo "$@" >>{calls}/apt-get
 case "$*" in *update*) rm -f {machine}/stale; exit 0 ;; esac
 if [ -e {machine}/stale ] || [ -e {machine}/broken ]; then echo "E: Unable to locate package" >&2; exit 100; fi
 if [ -e {machine}/slow ]; then touch {machine}/busy; sleep 600; fi
-for service in rabbitmq-server.service epmd.socket postfix dovecot cron; do
+for service in rabbitmq-server.service epmd.socket postfix dovecot prometheus cron; do
     code=0; [ ! -e {policy} ] || {policy} "$service" start || code=$?
     echo "$service $code" >>{calls}/policy
 done
@@ -36,6 +36,7 @@ case "$*" in
 *rabbitmq-server*) touch {server}; chmod 755 {server} ;;
 *postfix*) touch {machine}/postfix; chmod 755 {machine}/postfix ;;
 *dovecot-core*) touch {machine}/dovecot; chmod 755 {machine}/dovecot ;;
+*prometheus*) touch {machine}/promtool; chmod 755 {machine}/promtool ;;
 *chromium*) touch {bin}/chromium; chmod 755 {bin}/chromium ;;
 esac
 """
@@ -127,6 +128,7 @@ class Machine:
             "/usr/lib/rabbitmq/bin/rabbitmq-server": self.server,
             "/usr/lib/postfix/sbin/master": self.folder / "postfix",
             "/usr/sbin/dovecot": self.folder / "dovecot",
+            "/usr/bin/promtool": self.folder / "promtool",
             "/usr/sbin/policy-rc.d": self.policy,
         }.items():
             script = script.replace(path, str(moved))

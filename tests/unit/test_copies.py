@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pamqp.encode import field_table, short_string
 
 from contracts.dead_letter import rfc3339
-from worker.copies import History, _bounded, _short, ulid
+from worker.copies import History, _bounded, short, ulid
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -68,7 +68,7 @@ def test_a_decimal_is_carried_over_as_text() -> None:
 @pytest.mark.parametrize("text", ["\ufffd" * 255, "x" * 254 + "\ufffd", "short", "", None])
 def test_a_property_that_has_grown_in_reading_is_cut(text: str | None) -> None:
     """255 bytes are what AMQP allows; each byte that is no UTF-8 is read as a character of three."""
-    cut = _short(text)
+    cut = short(text)
     assert (text or "").startswith(cut or "")
     assert len(short_string(cut or "")) <= 256
     assert cut == text or len((text or "").encode()) > 255

@@ -24,6 +24,7 @@ DOCUMENTS: Final = (
     "deploy/publishers/README.md",
     "deploy/kubernetes/README.md",
     "deploy/systemd/README.md",
+    "deploy/runbook.md",
 )
 MICROSOFT_365: Final = (Path(__file__).parent / "data" / "microsoft-365-oauth2.txt").read_text("utf-8")
 SHOWN_OTHERWISE: Final = {

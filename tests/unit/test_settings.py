@@ -21,6 +21,7 @@ PREFIX = "is not made of 1 to 100 letters, digits, dots, hyphens and underscores
 POSITIVE = "is not a whole number between 1 and 999999999"
 NOT_NEGATIVE = "is not a whole number between 0 and 999999999"
 MAILBOX = "is not one mailbox: an address, or a name followed by <address>"
+ENDPOINT = "is not host:port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080"
 PAIR = "is not two languages with a comma between them: cy,en-GB"
 AUTHORITY = "is not an https:// URL without user and query"
 PLACEHOLDER = "still a placeholder; put your own value in its place, without angle brackets"
@@ -74,6 +75,8 @@ def test_the_worker_s_own_defaults_are_those_documented() -> None:
         "NOTIFY_RETRY_GIVE_UP_SECONDS": "86400",
         "NOTIFY_AUTH_GRACE_SECONDS": "1800",
         "NOTIFY_DRAIN_SECONDS": "25",
+        "NOTIFY_REDRIVE_AFTER_FIX": "false",
+        "NOTIFY_HEALTH_ADDRESS": "127.0.0.1:8080",
     }
 
 
@@ -191,7 +194,7 @@ def test_set_but_empty_is_empty_and_beats_the_file(empty: str, file: Path) -> No
     )
     loaded = load(dict.fromkeys(load({}).sources, empty), file)
     assert loaded.smtp == SmtpSettings(EmailSMTPHost="")
-    assert loaded.worker == WorkerSettings(default_from=None)
+    assert loaded.worker == WorkerSettings(default_from=None, health_address=None)
     assert set(loaded.sources.values()) == {"environment"}
 
 
@@ -236,6 +239,11 @@ def test_a_boolean_is_true_or_false_in_any_case(text: str, value: bool) -> None:
         ("NOTIFY_SMTP_TIMEOUT_SECONDS", "0", f'"0" {POSITIVE}'),
         ("NOTIFY_RETRY_GIVE_UP_SECONDS", "1h", f'"1h" {NOT_NEGATIVE}'),
         ("NOTIFY_DRAIN_SECONDS", "-5", f'"-5" {NOT_NEGATIVE}'),
+        ("NOTIFY_HEALTH_ADDRESS", "8080", f'"8080" {ENDPOINT}'),
+        ("NOTIFY_HEALTH_ADDRESS", ":8080", f'":8080" {ENDPOINT}'),
+        ("NOTIFY_HEALTH_ADDRESS", "localhost:http", f'"localhost:http" {ENDPOINT}'),
+        ("NOTIFY_HEALTH_ADDRESS", "localhost:65536", f'"localhost:65536" {ENDPOINT}'),
+        ("NOTIFY_HEALTH_ADDRESS", "::1:8080", f'"::1:8080" {ENDPOINT}'),
         ("NOTIFY_TEMPLATES_DIR", "/no/where", '"/no/where" is not an existing folder'),
         ("NOTIFY_TEMPLATES_DIR", "x" * 300, f'"{"x" * 60}…" is not an existing folder'),
         ("NOTIFY_SMTP_CA_FILE", "/no/where", '"/no/where" is not a readable file of PEM certificates'),

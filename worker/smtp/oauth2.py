@@ -9,13 +9,16 @@ import re
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import httpx
+from opentelemetry.trace import SpanKind
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -28,6 +31,9 @@ from pydantic import (
 )
 
 from contracts.dead_letter import Reason
+from contracts.signals import Attribute
+from contracts.signals import Span as SpanName
+from worker import telemetry
 from worker.errors import PermanentError, Scope, TransientError
 from worker.smtp.plan import OAuth2
 
@@ -84,6 +90,11 @@ class TokenSource:
         """
         return await self._grant(client).renewed(token)
 
+    def expires_in(self) -> float | None:
+        """Seconds until the first of the tokens ends; None without any."""
+        ends = [grant.expires_at for grant in self._grants.values() if grant.expires_at is not None]
+        return min(ends) - self._clock() if ends else None
+
     async def close(self) -> None:
         """Gives up the requests under way."""
         for grant in self._grants.values():
@@ -110,6 +121,11 @@ class Grant:
         self._quiet_until = 0.0
         self._renew_after = 0.0
         self._forced_until = 0.0
+
+    @property
+    def expires_at(self) -> float | None:
+        """When its token ends, in monotonic seconds; None without one."""
+        return self._token.expires_at if self._token else None
 
     async def token(self) -> Token:
         """The token there is, if it is good, else a new one. All who wait share one request."""
@@ -172,7 +188,21 @@ class Grant:
 async def request_token(client: OAuth2, tls: ssl.SSLContext, seconds: float, clock: Clock) -> Token:
     """One request at the token endpoint, within `seconds`. Raises PermanentError or TransientError."""
     asked_at = clock()
+    with telemetry.span(SpanName.TOKEN, SpanKind.CLIENT, attributes=_place(client)):
+        return await _asked_token(client, tls, seconds, asked_at)
+
+
+def _place(client: OAuth2) -> dict[Attribute, str]:
+    # Not the URL: what stands in its query, or before its host, may be a secret.
+    host = ""
+    with suppress(ValueError):
+        host = urlsplit(client.token_endpoint).hostname or ""
+    return {Attribute.HTTP_METHOD: "POST", Attribute.SERVER_ADDRESS: host}
+
+
+async def _asked_token(client: OAuth2, tls: ssl.SSLContext, seconds: float, asked_at: float) -> Token:
     response = await _post(client, tls, seconds)
+    telemetry.describe({Attribute.HTTP_STATUS_CODE: response.status_code})
     answer = _Answer.read(response.content)
     if not (response.is_success and answer.access_token and not answer.error):
         raise _refusal(client, response, answer)

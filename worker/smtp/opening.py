@@ -6,11 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from aiosmtplib import SMTP, SMTPResponse
+from opentelemetry.trace import SpanKind
 
+from contracts.signals import Attribute
+from contracts.signals import Span as SpanName
+from worker import telemetry
 from worker.smtp.border import speaking
 from worker.smtp.diagnose import Diagnosis
 from worker.smtp.oauth2 import Token
-from worker.smtp.plan import ConnectionPlan, Encryption, OAuth2
+from worker.smtp.plan import Anonymous, Authentication, ConnectionPlan, Encryption, OAuth2
 from worker.smtp.replies import Phase
 from worker.smtp.sasl import log_in
 from worker.smtp.session import Server, Session
@@ -48,8 +52,9 @@ async def open_session(
     with ExitStack() as undo:
         undo.callback(smtp.close)
         greeting = await _reach(smtp, plan, diagnosis or Diagnosis())
-        mechanism = await log_in(smtp, plan.authentication, bearer)
+        mechanism = await _logged_in(smtp, plan.authentication, bearer)
         server = _server(smtp, greeting, mechanism)
+        telemetry.describe({Attribute.TLS_VERSION: server.tls_version})
         session = Session(smtp, server, timeout, expires_at=bearer.expires_at if bearer else None)
         undo.pop_all()
     return session
@@ -68,9 +73,19 @@ async def _reach(smtp: SMTP, plan: ConnectionPlan, diagnosis: Diagnosis) -> SMTP
         greeting = await connect(smtp)
         await introduce(smtp)
         if plan.encryption is Encryption.STARTTLS:
-            await encrypt(smtp)
+            with telemetry.span(SpanName.SMTP_STARTTLS, SpanKind.CLIENT):
+                await encrypt(smtp)
             await introduce(smtp)
     return greeting
+
+
+async def _logged_in(smtp: SMTP, who: Authentication, bearer: Token | None) -> str:
+    if isinstance(who, Anonymous):
+        return ""
+    with telemetry.span(SpanName.SMTP_AUTH, SpanKind.CLIENT):
+        mechanism = await log_in(smtp, who, bearer)
+        telemetry.describe({Attribute.SMTP_AUTH_MECHANISM: mechanism})
+        return mechanism
 
 
 def _server(smtp: SMTP, greeting: SMTPResponse, mechanism: str) -> Server:

@@ -148,6 +148,8 @@ class Pool(Generic[Key, Session]):
         self._limits = limits
         self._clock = clock
         self._logins: dict[Key, Login[Session]] = {}
+        self._identity: Callable[[Key], Hashable] = lambda key: key
+        self._started: dict[Hashable, deque[float]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
 
@@ -189,6 +191,16 @@ class Pool(Generic[Key, Session]):
         login.sent_since_change = 0
         return login.established > 0
 
+    def sent(self, identity: Callable[[Key], Hashable]) -> dict[Hashable, deque[float]]:
+        """When messages of each login began that still count for its rate; goes on being counted."""
+        begun = {**self._started, **{identity(key): login.started for key, login in self._logins.items()}}
+        since = self._clock() - RATE_WINDOW_SECONDS
+        return {who: started for who, started in begun.items() if started and started[-1] > since}
+
+    def count_on(self, sent: dict[Hashable, deque[float]], identity: Callable[[Key], Hashable]) -> None:
+        """What another pool `sent` before counts for the logins of the same identity here."""
+        self._started, self._identity = sent, identity
+
     def close_to_new_mail(self) -> None:
         """Whoever waits, and whoever asks from now on, gets PoolClosedError; leases go on to their end."""
         self._closed.set()
@@ -224,7 +236,8 @@ class Pool(Generic[Key, Session]):
         login = self._logins.get(key)
         if login is None:
             limits = self._limits(key)
-            login = self._logins[key] = Login(limits, ceiling=limits.sessions)
+            started = self._started.get(self._identity(key)) or deque[float]()
+            login = self._logins[key] = Login(limits, ceiling=limits.sessions, started=started)
         return login
 
     async def _wait_for_rate(self, login: Login[Session], *, urgent: bool, deadline: float) -> float:

@@ -14,6 +14,8 @@ from typing import Final
 from aiosmtplib import SMTP, SMTPStatus
 
 from contracts.dead_letter import Reason
+from contracts.signals import Attribute
+from worker import metrics, telemetry
 from worker.errors import PermanentError, Scope, TransientError
 from worker.smtp.border import speaking
 from worker.smtp.pace import Pace
@@ -99,6 +101,7 @@ class Session:
             if mail.committed:
                 raise _cut_off() from None
             raise
+        _tell(outcome)
         if isinstance(outcome, Accepted):
             return outcome.reply
         raise _failure(mail, outcome, pace, sender, fresh=fresh)
@@ -130,6 +133,16 @@ class Session:
         if "8bitmime" in offered and not message.isascii():
             options.append(b"BODY=8BITMIME")
         return [*options, b"SMTPUTF8"] if smtputf8 else options
+
+
+def _tell(outcome: Accepted | Refused | Broken) -> None:
+    """Says of the span around, and counts, the reply that decided."""
+    if isinstance(outcome, Broken):
+        metrics.smtp_replies.add("0")
+        return
+    reply = outcome.reply
+    metrics.smtp_replies.add(str(reply.code))
+    telemetry.describe({Attribute.SMTP_STATUS_CODE: reply.code, Attribute.SMTP_ENHANCED_CODE: reply.enhanced})
 
 
 def _failure(

@@ -10,7 +10,7 @@ import pytest
 from deploy.local.child import Child
 from tests.support.machine import NODE_PACKAGES, Machine
 
-FORBIDDEN = ("rabbitmq-server.service", "epmd.socket", "postfix", "dovecot")
+FORBIDDEN = ("rabbitmq-server.service", "epmd.socket", "postfix", "dovecot", "prometheus")
 LEAVE_OUT = "set NOTIFY_TEST_WITHOUT_REAL_SERVERS=1 to leave out the tests that need it"
 
 
@@ -188,10 +188,10 @@ def tester(machine: Machine) -> Machine:
 def test_the_tests_servers_are_installed_but_not_started(tester: Machine) -> None:
     """Postfix is no mail server of the machine, Dovecot none either; what the machine has is not removed."""
     code, said = tester.setup("servers")
-    assert (code, len(said)) == (0, 3), said
+    assert (code, len(said)) == (0, 4), said
     installed = [call.partition(" install ")[2] for call in tester.calls("apt-get")]
     assert installed == [
-        f"-y --no-remove --no-install-recommends {name}" for name in ("postfix", "dovecot-core")
+        f"-y --no-remove --no-install-recommends {name}" for name in ("postfix", "dovecot-core", "prometheus")
     ]
     assert tester.calls("debconf-set-selections") == [
         "postfix postfix/main_mailer_type select No configuration"
@@ -200,6 +200,7 @@ def test_the_tests_servers_are_installed_but_not_started(tester: Machine) -> Non
     assert tester.calls("systemctl") == [
         "--quiet disable postfix.service",
         "--quiet disable dovecot.service dovecot.socket",
+        "--quiet disable prometheus.service",
     ]
     assert not tester.policy.exists()
 

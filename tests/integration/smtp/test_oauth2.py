@@ -94,6 +94,19 @@ async def test_a_client_gets_a_token(scope: str, source: TokenSource, server: To
     assert request.form == wanted | ({"scope": scope} if scope else {})
 
 
+async def test_how_long_the_first_token_lasts_is_told(
+    source: TokenSource, server: TokenServer, clock: Clock
+) -> None:
+    """None without one; of several the one that ends first; negative once it has ended."""
+    assert source.expires_in() is None
+    await _value(source, _client(server))
+    server.answer(200, {"access_token": "short", "expires_in": 600}, times=1)
+    await _value(source, _client(server, scope="x"))
+    assert source.expires_in() == 600
+    clock.now += 700
+    assert source.expires_in() == -100
+
+
 async def test_all_who_wait_share_one_request(source: TokenSource, server: TokenServer) -> None:
     """However many sessions open at once, and whichever mailboxes they log in for."""
     first = _client(server)
