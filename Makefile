@@ -14,7 +14,7 @@ COMPILE = $(UV) pip compile pyproject.toml --universal --python-version 3.11 --g
 
 .NOTPARALLEL:
 .PHONY: help setup venv servers browser demo up gallery test test-rabbitmq4 soak lint format schemas definitions lock \
-	sbom image clean
+	release sbom licences audit image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ test-rabbitmq4: venv servers ## the tests against RabbitMQ 4.0, in a root folder
 	env -u RABBITMQ_HOME RABBITMQ_ROOT=$(CURDIR)/.cache/rabbitmq4 $(PYTHON) -m pytest $(TESTS)
 
 ENDURANCE := $(addprefix tests/acceptance/test_,cuts.py kills.py broker_faults.py smtp_faults.py fuzz.py looking.py \
-	suspects.py)
+	suspects.py workers.py)
 
 soak: setup ## the tests of endurance, long: cuts, kills, fuzz, broker and mail server in trouble; prints the figures
 	NOTIFY_TEST_SOAK=1 $(PYTHON) -m pytest $(ENDURANCE)
@@ -77,15 +77,26 @@ lock: venv ## the lock files, anew from pyproject.toml (needs uv)
 	$(COMPILE) --group dev --output-file requirements-dev.lock
 	$(filter-out pyproject.toml,$(COMPILE)) --group build --output-file requirements-build.lock
 	$(filter-out pyproject.toml,$(COMPILE)) --group servers --output-file requirements-servers.lock
+	$(filter-out pyproject.toml,$(COMPILE)) --group audit --output-file requirements-audit.lock
+	$(filter-out pyproject.toml,$(COMPILE)) --group docs --constraint requirements-dev.lock \
+		--output-file requirements-docs.lock
 
-sbom: venv ## dist/notify-worker.cdx.json: what is installed with the worker, as CycloneDX lists it
-	rm -rf .cache/sbom dist/sbom
-	python3 -m venv --without-pip .cache/sbom
-	$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist/sbom .
-	$(PYTHON) -m pip --python .cache/sbom/bin/python install --quiet --require-hashes -r requirements.lock
-	$(PYTHON) -m pip --python .cache/sbom/bin/python install --quiet --no-deps dist/sbom/*.whl
+release: venv ## dist/: sdist and wheel, tried in an empty virtual environment, and what comes with them (needs the network)
+	rm -rf dist .cache/release
+	$(PYTHON) -m deploy.release dist .cache/release
 	$(BIN)/cyclonedx-py environment --output-reproducible \
-		--output-file dist/notify-worker.cdx.json .cache/sbom/bin/python
+		--output-file dist/notify-worker.cdx.json .cache/release/bin/python
+
+sbom: release ## dist/notify-worker.cdx.json: what is installed with the worker, as CycloneDX lists it
+
+licences: venv ## docs/licences.md: the licences of what is installed with the worker
+	$(PYTHON) -m deploy.licences
+
+audit: venv ## known vulnerabilities of all that the lock files name (needs the network)
+	$(PYTHON) -m venv --clear .cache/audit
+	.cache/audit/bin/pip install --quiet --require-hashes -r requirements-audit.lock
+	@for lock in requirements*.lock; do echo "$$lock"; \
+		.cache/audit/bin/pip-audit --strict --disable-pip --require-hashes -r "$$lock" || exit; done
 
 image: ## the container image notify-worker (needs Docker)
 	docker build --file deploy/Dockerfile --tag notify-worker \
