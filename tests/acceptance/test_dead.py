@@ -18,6 +18,7 @@ from tests.support import figures
 from tests.support.amqp import depth, take_all
 from tests.support.dead_letters import bury, dead_message
 from tests.support.examples import fresh_example
+from tests.support.scale import SLACK
 from tests.support.worker import command
 from worker.declare import declare
 from worker.desk import ndjson
@@ -90,7 +91,7 @@ async def test_five_thousand_letters_are_six_groups_in_under_two_seconds(world: 
     ]
     assert await counts_of(world, "config") == {0}
     # On a busy machine the processor's seconds are what can be compared.
-    assert min(took, used) < 2.0
+    assert min(took, used) < SLACK * 2.0
 
 
 async def test_groups_say_what_it_is_and_what_to_type(world: World, streams: None) -> None:
