@@ -7,16 +7,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Self
 
 from pydantic_core import to_json
 
 from contracts.dead_letter import Reason, header_name, rfc3339
 from contracts.journal import SETTINGS_REV_HEADER, WORKER_HEADER, What
-
-REMOVAL_HEADER: Final = "notify-removal"
-"""In the stream of dead letters: a note that some were taken out of their queue, and how."""
+from worker.desk.removal import REMOVAL_HEADER
 
 FIRST_DEATH_QUEUE: Final = "x-first-death-queue"
 """The worker's own dead letters have lost such headers."""
@@ -26,26 +24,9 @@ _NAMED: Final = re.compile(
 )
 _WRAPPING: Final = " \t\r\n<>\"'`,;"
 _TRACEPARENT: Final = re.compile(r"(?i)^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
-_AGO: Final = re.compile(r"(\d{1,6})\s*([smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _HYPHENATED: Final = re.compile(r"(?i)^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _NAMES: Final = ("event", "mail", "trace", "dead_id")
 """Fields of a record that name what it is about."""
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """`2h` as so long before `now`, or a date with or without a time (UTC where it names no zone), aware.
-
-    Raises ValueError with a sentence for anything else.
-    """
-    ago = _AGO.fullmatch(text.strip().lower())
-    try:
-        if ago:
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        said = datetime.fromisoformat(text.strip())
-        return said if said.tzinfo else said.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("write how long ago, such as 30m, 2h or 3d, or a time: 2026-11-24T09:30") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.journal import Record, What
-from worker.trail import Fact, Search, Sought, moment
+from worker.desk.selection import moment
+from worker.trail import Fact, Search, Sought
 
 MAIL = "0f" * 16
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

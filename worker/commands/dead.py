@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final
 
 import typer
@@ -21,12 +21,13 @@ from worker.commands.shell import (
     complete,
     loaded,
     refuse,
+    since,
 )
 from worker.desk import ndjson, veil
 from worker.desk.groups import COMMAND, Group, cause, grouped, next_command
 from worker.desk.letter import Letter
 from worker.desk.reading import Looked, look
-from worker.desk.selection import AmbiguousError, Filter, moment, named
+from worker.desk.selection import AmbiguousError, Filter, named
 from worker.findings import Finding, Mark
 from worker.screens import finding_object, print_findings, print_json
 from worker.settings import Settings, settings_revision
@@ -36,13 +37,6 @@ CHECKED: Final = frozenset(map(str, (DeadClass.CONFIG, DeadClass.EXHAUSTED)))
 """Classes whose cause a live check of the way to the mail server can find."""
 
 app = typer.Typer(help="What could not be delivered: why, and what to do.", invoke_without_command=True)
-
-
-def _since(text: str) -> datetime:
-    try:
-        return moment(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
 
 
 Word = Annotated[str, typer.Argument(metavar="ID", help="A letter's id; its beginning will do.")]
@@ -59,7 +53,7 @@ Groups = Annotated[list[str] | None, typer.Option("--group", metavar="GROUP", he
 EventIds = Annotated[list[str] | None, typer.Option("--event-id", metavar="ID", help="Of these events.")]
 Since = Annotated[
     datetime | None,
-    typer.Option(parser=_since, metavar="AGO|TIME", help="What died since then: 2h, 3d, 2026-11-24T09:30."),
+    typer.Option(parser=since, metavar="AGO|TIME", help="What died since then: 2h, 3d, 2026-11-24T09:30."),
 ]
 Reveal = Annotated[
     bool, typer.Option("--reveal", help="Show personal data and secrets: addresses, links, answers.")
@@ -99,8 +93,8 @@ def list_letters(
     as_json: Json = False,
 ) -> None:
     """List dead letters, the newest first; exit code 1 if nothing matches."""
-    wanted = _filter(
-        codes=codes, classes=classes, lanes=lanes, of_groups=of_groups, event_ids=event_ids, since=since
+    wanted = Filter.of(
+        since=since, codes=codes, classes=classes, lanes=lanes, groups=of_groups, event_ids=event_ids
     )
     chosen = _chosen(_looked(loaded(settings)).letters, words or (), wanted)
     shown = list(reversed(chosen))[:limit]
@@ -185,8 +179,8 @@ def export(
             "An export holds the bodies, since nothing else can be imported: it needs --reveal.",
             f"Without personal data: {COMMAND} list --json",
         )
-    wanted = _filter(
-        codes=codes, classes=classes, lanes=lanes, of_groups=of_groups, event_ids=event_ids, since=since
+    wanted = Filter.of(
+        since=since, codes=codes, classes=classes, lanes=lanes, groups=of_groups, event_ids=event_ids
     )
     chosen = _chosen(_looked(loaded(settings), keeps_body=wanted).letters, words or (), wanted)
     for letter in chosen:
@@ -208,25 +202,6 @@ def _looked(settings: Settings, keeps_body: Callable[[Letter], bool] = lambda _l
         looked = at_the_broker(work)
     screens.say_how_it_was_looked(looked)
     return looked
-
-
-def _filter(
-    *,
-    codes: list[str] | None,
-    classes: list[str] | None,
-    lanes: list[str] | None,
-    of_groups: list[str] | None,
-    event_ids: list[str] | None,
-    since: datetime | None,
-) -> Filter:
-    return Filter(
-        codes=frozenset(codes or ()),
-        classes=frozenset(classes or ()),
-        lanes=frozenset(lanes or ()),
-        groups=frozenset(of_groups or ()),
-        event_ids=frozenset(event_ids or ()),
-        since=since,
-    )
 
 
 def _chosen(

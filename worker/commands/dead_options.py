@@ -70,7 +70,7 @@ def choice(
     words: list[str] | None, *, everything: bool, since: datetime | None, **fields: list[str] | None
 ) -> Choice:
     """The letters that are meant; `fields` are those of `Filter`. Ends the command where nothing is named."""
-    wanted = Filter(since=since, **{name: frozenset(values or ()) for name, values in fields.items()})
+    wanted = Filter.of(since=since, **fields)
     try:
         return Choice(tuple(words or ()), wanted, everything)
     except NothingNamedError as error:

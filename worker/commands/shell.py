@@ -7,12 +7,14 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Never, TypeVar
 
 import typer
 
 from worker.broker import BrokerRefusedError, BrokerUnavailableError
+from worker.desk.selection import moment
 from worker.settings import Settings, SettingsError, load
 
 NOTHING_MATCHED: Final = 1
@@ -36,6 +38,14 @@ def loaded(file: Path | None) -> Settings:
         return load(os.environ, file)
     except SettingsError as error:
         refuse("The settings cannot be read:", *error.faults)
+
+
+def since(text: str) -> datetime:
+    """The moment that an option means: so long ago, or a time. Raises BadParameter."""
+    try:
+        return moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def broker_url(settings: Settings) -> str:

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from worker import screens, whereis
-from worker.commands.shell import NOTHING_MATCHED, Json, SettingsFile, at_the_broker, broker_url, loaded
-from worker.trail import Fact, Sought, moment
+from worker.commands.shell import NOTHING_MATCHED, Json, SettingsFile, at_the_broker, broker_url, loaded, since
+from worker.trail import Fact, Sought
 from worker.whereabouts import Place, in_words, next_step
 
 SHOWN_OF_A_NAME: Final = 8
@@ -44,13 +44,6 @@ def _sought(text: str) -> Sought:
         raise typer.BadParameter(str(error)) from None
 
 
-def _moment(text: str) -> datetime:
-    try:
-        return moment(text, datetime.now(UTC))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
 def command(
     sought: Annotated[
         Sought,
@@ -63,7 +56,7 @@ def command(
     since: Annotated[
         datetime | None,
         typer.Option(
-            parser=_moment,
+            parser=since,
             metavar="TIME",
             help="Only what happened since: 2h, 3d or 2026-11-24T09:30 (UTC).",
             show_default="all that the journal holds",

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
 
 from contracts.dead_letter import ABOUT, HEADER_PREFIX, About, DeadClass, Reason
 from contracts.topology import Lane
@@ -49,6 +50,21 @@ class Properties:
     reply_to: str | None = None
     app_id: str | None = None
     priority: int | None = None
+
+    @classmethod
+    def copied(cls, said: AbstractIncomingMessage | Basic.Properties, message_type: str | None) -> Self:
+        """Those of a message; the client's two ways of delivering name only its type differently."""
+        return cls(
+            content_type=said.content_type,
+            content_encoding=said.content_encoding,
+            message_id=said.message_id,
+            timestamp=said.timestamp,
+            type=message_type,
+            correlation_id=said.correlation_id,
+            reply_to=said.reply_to,
+            app_id=said.app_id,
+            priority=said.priority,
+        )
 
 
 @dataclass(frozen=True)
@@ -99,34 +115,14 @@ class Letter:
     @classmethod
     def of(cls, message: AbstractIncomingMessage, queue: str) -> Self:
         """The letter that `message` is, of the dead queue `queue` or copied from there."""
-        properties = Properties(
-            content_type=message.content_type,
-            content_encoding=message.content_encoding,
-            message_id=message.message_id,
-            timestamp=message.timestamp,
-            type=message.type,
-            correlation_id=message.correlation_id,
-            reply_to=message.reply_to,
-            app_id=message.app_id,
-            priority=message.priority,
-        )
+        properties = Properties.copied(message, message.type)
         return cls.read(queue, message.routing_key or "", message.headers, message.body, properties)
 
     @classmethod
     def delivered(cls, message: DeliveredMessage, queue: str) -> Self:
         """As `of`, from what the lower client delivers: half the cost, for whoever reads thousands."""
         said = message.header.properties
-        properties = Properties(
-            content_type=said.content_type,
-            content_encoding=said.content_encoding,
-            message_id=said.message_id,
-            timestamp=said.timestamp,
-            type=said.message_type,
-            correlation_id=said.correlation_id,
-            reply_to=said.reply_to,
-            app_id=said.app_id,
-            priority=said.priority,
-        )
+        properties = Properties.copied(said, said.message_type)
         return cls.read(queue, message.routing_key or "", said.headers or {}, message.body, properties)
 
     @property

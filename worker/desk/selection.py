@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 from worker.desk.letter import Letter
 
@@ -34,6 +34,11 @@ class Filter:
     groups: frozenset[str] = field(default_factory=frozenset)
     event_ids: frozenset[str] = field(default_factory=frozenset)
     since: datetime | None = None
+
+    @classmethod
+    def of(cls, *, since: datetime | None, **fields: Iterable[str] | None) -> Self:
+        """From what options give: a field that was not given takes all."""
+        return cls(since=since, **{name: frozenset(values or ()) for name, values in fields.items()})
 
     def __call__(self, letter: Letter) -> bool:
         """Whether `letter` is one of them."""
